@@ -1,0 +1,433 @@
+//! The vocabulary of the walk, as plain data.
+//!
+//! A pass of a diffusion transformer is a chain of residual units. A cache replaces a contiguous
+//! span of that chain by a weighted sum of values stored earlier. A policy walks the chain and says,
+//! span by span: compute, reuse, or look. What it says is data ([`Move`]), so a policy needs no
+//! tensor, no model and no GPU; every run leaves a trace ([`Event`]); a trace can be replayed.
+//!
+//! ```text
+//! unit     0 ─ 1 ─ 2 ─ … ─ end      output          (one pass, one branch, one step)
+//!          └ block 0 ┘      │ head    │
+//!          x after embed    x before  velocity
+//! ```
+
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// Branch of the conditional pass.
+pub const COND: usize = 0;
+/// Branch of the unconditional pass.
+pub const UNCOND: usize = 1;
+
+/// Where a pass stands. The loop tells a policy where it is; a policy never counts calls.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct At {
+    /// Sampler step, 0 = the noisiest.
+    pub step: usize,
+    /// Guidance branch: [`COND`] or [`UNCOND`].
+    pub branch: usize,
+    /// Next unit to run.
+    pub unit: usize,
+    /// Whether the run forbids reuse in this step (first and last steps).
+    pub full: bool,
+}
+
+/// What a unit computes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnitKind {
+    /// Self-attention over the video tokens.
+    SelfAttn,
+    /// Cross-attention from video tokens to text.
+    CrossAttn,
+    /// Feed-forward.
+    Mlp,
+}
+
+/// One residual unit `x ← x + gate·f(x)` of the chain.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub struct Unit {
+    /// Transformer block it belongs to.
+    pub block: usize,
+    /// What it computes.
+    pub kind: UnitKind,
+    /// Floating-point operations of one pass through it (multiply-add = 2, attention included).
+    pub flops: f64,
+}
+
+/// What a policy may know of a run before it starts.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Name of the model, to tell whether calibrated coefficients belong to it.
+    pub model: String,
+    /// The chain, in execution order.
+    pub units: Vec<Unit>,
+    /// Floating-point operations outside the chain in one pass (embedding and head).
+    pub rest_flops: f64,
+    /// Passes per step: 2 with classifier-free guidance, 1 when guidance is distilled, batched or off.
+    pub branches: usize,
+    /// Guidance scale w of `ε = ε_u + w·(ε_c − ε_u)`.
+    pub guidance: f32,
+    /// Noise level of each step, decreasing, in (0, 1].
+    pub sigmas: Vec<f32>,
+    /// Timestep the model is given at each step, in (0, 1000].
+    pub timesteps: Vec<f32>,
+    /// Steps at either end in which reuse is forbidden.
+    pub full: (usize, usize),
+    /// Bytes of one hidden state `[tokens, dim]` in the dtype of the run.
+    pub hidden_bytes: u64,
+    /// Bytes of one prediction, the size of the latent.
+    pub latent_bytes: u64,
+    /// Limit on everything the cache holds at once.
+    pub budget_bytes: u64,
+}
+
+impl Run {
+    /// Number of units: the place after the last block, before the head.
+    pub fn end(&self) -> usize {
+        self.units.len()
+    }
+    /// One past [`Run::end`]: a span that ends here contains the head and yields a prediction.
+    pub fn output(&self) -> usize {
+        self.end() + 1
+    }
+    /// Number of sampler steps.
+    pub fn steps(&self) -> usize {
+        self.timesteps.len()
+    }
+    /// Number of transformer blocks.
+    pub fn blocks(&self) -> usize {
+        self.units.last().map_or(0, |u| u.block + 1)
+    }
+    /// Units of the blocks `blocks`.
+    pub fn units_of(&self, blocks: Range<usize>) -> Range<usize> {
+        let first = |block| self.units.iter().position(|u| u.block >= block);
+        first(blocks.start).unwrap_or(self.end())..first(blocks.end).unwrap_or(self.end())
+    }
+    /// Whether reuse is forbidden in `step`.
+    pub fn is_full(&self, step: usize) -> bool {
+        step < self.full.0 || step + self.full.1 >= self.steps()
+    }
+    /// Floating-point operations of one uncached pass.
+    pub fn pass_flops(&self) -> f64 {
+        self.rest_flops + self.flops_of(0..self.end())
+    }
+    /// Floating-point operations of these units in one pass.
+    pub fn flops_of(&self, units: Range<usize>) -> f64 {
+        self.units[units].iter().map(|u| u.flops).sum()
+    }
+    /// Floating-point operations of the whole run without a cache.
+    pub fn total_flops(&self) -> f64 {
+        self.pass_flops() * (self.steps() * self.branches) as f64
+    }
+}
+
+/// What can be stored and reused.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Value {
+    /// `x_to − x_from`: the residual of a span of units. Reuse adds it to the current hidden state.
+    Delta {
+        /// First unit of the span.
+        from: usize,
+        /// One past its last unit.
+        to: usize,
+    },
+    /// `f(x)` of one unit before its gate, which depends on the timestep. Reuse applies the current gate.
+    Raw {
+        /// The unit.
+        unit: usize,
+    },
+    /// The prediction (velocity) of the pass. Reuse returns it as it is.
+    Output,
+    /// Prediction − latent it was made from. Reuse adds it to the current latent.
+    Change,
+}
+
+impl Value {
+    /// Where a pass stands after this value was reused.
+    pub fn to(self, run: &Run) -> usize {
+        match self {
+            Value::Delta { to, .. } => to,
+            Value::Raw { unit } => unit + 1,
+            Value::Output | Value::Change => run.output(),
+        }
+    }
+    /// Bytes of one stored copy.
+    pub fn bytes(self, run: &Run) -> u64 {
+        match self {
+            Value::Delta { .. } | Value::Raw { .. } => run.hidden_bytes,
+            Value::Output | Value::Change => run.latent_bytes,
+        }
+    }
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Value::Delta { from, to } => write!(f, "delta of units {from}..{to}"),
+            Value::Raw { unit } => write!(f, "raw output of unit {unit}"),
+            Value::Output => write!(f, "output"),
+            Value::Change => write!(f, "output minus input"),
+        }
+    }
+}
+
+/// Memory claimed before the run: the newest `depth` copies of a value, written by one branch.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// What is stored.
+    pub value: Value,
+    /// The branch that writes it.
+    pub branch: usize,
+    /// How many copies are kept; the oldest makes room.
+    pub depth: usize,
+    /// Whether a fresh copy may be held beside the stored ones ([`Keep::Hold`]).
+    pub held: bool,
+}
+
+/// Everything a policy asks of a run before its first kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Memory it will use.
+    pub slots: Vec<Slot>,
+    /// Signal of the timestep it looks at with [`Probe::Time`].
+    pub time_signal: Option<TimeSignal>,
+}
+
+impl Claim {
+    /// The newest `depth` copies of `value`, for every branch of the run.
+    pub fn keeping(mut self, run: &Run, value: Value, depth: usize) -> Claim {
+        self.slots.extend((0..run.branches).map(|branch| Slot {
+            value,
+            branch,
+            depth,
+            held: false,
+        }));
+        self
+    }
+    /// One copy of `value` for every branch, and a fresh one held while the policy looks at it.
+    pub fn holding(mut self, run: &Run, value: Value) -> Claim {
+        self.slots.extend((0..run.branches).map(|branch| Slot {
+            value,
+            branch,
+            depth: 1,
+            held: true,
+        }));
+        self
+    }
+    /// Bytes the cache will hold at its peak: what is stored, and what a pass has in flight. A delta
+    /// is in flight from the unit where its span starts (one clone of the hidden state) until it is
+    /// stored; a held one until the pass ends.
+    pub fn bytes(&self, run: &Run) -> u64 {
+        let stored: u64 = self.slots.iter().map(|s| s.depth as u64 * s.value.bytes(run)).sum();
+        stored + self.in_flight(run) as u64 * run.hidden_bytes
+    }
+    /// The most deltas that one pass has in flight at once.
+    fn in_flight(&self, run: &Run) -> usize {
+        let open_at = |unit: usize, branch: usize| {
+            self.slots
+                .iter()
+                .filter(|s| s.branch == branch)
+                .filter(|s| match s.value {
+                    Value::Delta { from, to } => from <= unit && (unit < to || s.held),
+                    _ => false,
+                })
+                .count()
+        };
+        (0..run.branches)
+            .flat_map(|branch| (0..run.end()).map(move |unit| open_at(unit, branch)))
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// Where a term of a weighted sum comes from.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// A stored value: which branch wrote it, and how many writes ago (0 = newest).
+    Kept {
+        /// What was stored.
+        value: Value,
+        /// The branch that wrote it.
+        branch: usize,
+        /// Writes ago, 0 = newest.
+        age: usize,
+    },
+    /// The prediction of another branch in this very step. The guidance holds it anyway: no memory.
+    Now {
+        /// The branch, run earlier in this step.
+        branch: usize,
+    },
+}
+
+/// Weight of a term.
+#[derive(Copy, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Weight {
+    /// The same for all frequencies.
+    Flat(f32),
+    /// One weight for the low and one for the high spatial frequencies of a latent. The border is a
+    /// disc of radius `⌊min(H, W)/5⌋` around zero frequency, per frame (FasterCache, arXiv 2410.19355).
+    Bands {
+        /// Weight inside the disc.
+        low: f32,
+        /// Weight outside.
+        high: f32,
+    },
+}
+
+/// One term of a weighted sum.
+#[derive(Copy, Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Term {
+    /// Its weight.
+    pub weight: Weight,
+    /// What is weighted.
+    pub of: Source,
+}
+
+impl Term {
+    /// `weight ×` the stored copy of `value` that `branch` wrote `age` writes ago.
+    pub fn kept(weight: f32, value: Value, branch: usize, age: usize) -> Term {
+        Term {
+            weight: Weight::Flat(weight),
+            of: Source::Kept { value, branch, age },
+        }
+    }
+}
+
+/// Signal of the timestep alone, the same for every prompt, seed and branch.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeSignal {
+    /// Output of the time-embedding MLP, `e` in Wan's code, `[d]`.
+    Embedding,
+    /// Output of the time projection, `e0` in Wan's code, `[6·d]`.
+    Projection,
+}
+
+/// A measurement. All are relative L1 distances `mean|a − b| / mean|b|`, `b` the older one;
+/// infinite when there is nothing to compare with yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Probe {
+    /// The claimed [`TimeSignal`] of this step against that of the step before. On the host, no read.
+    Time,
+    /// The held copy of this value against the newest stored one of this branch.
+    Fresh(Value),
+    /// One weighted sum of stored values against another.
+    Distance {
+        /// The newer.
+        new: Vec<Term>,
+        /// The older, in the denominator.
+        old: Vec<Term>,
+    },
+}
+
+/// What becomes of the values that a computation completes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// Nothing is stored, nothing is cloned.
+    Nothing,
+    /// Claimed values are held: a [`Probe::Fresh`] can look at them, a later `Store` of the same
+    /// pass stores them too; otherwise they are dropped when the pass ends.
+    Hold,
+    /// Claimed values are stored, together with those held.
+    Store,
+}
+
+/// One decision: everything a cache can do, as data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "move")]
+pub enum Move {
+    /// Run the units up to `to` (and the head, if `to` is [`Run::output`]). A claimed delta starts
+    /// where a move with `keep` other than `Nothing` starts, and is kept as the move says that ends
+    /// where it ends.
+    Compute {
+        /// One past the last unit to run.
+        to: usize,
+        /// What becomes of completed values.
+        keep: Keep,
+    },
+    /// Skip to the end of `value`, putting a weighted sum in its place.
+    Reuse {
+        /// What is replaced.
+        value: Value,
+        /// By what.
+        terms: Vec<Term>,
+    },
+    /// Measure, and wait for the answers: one device-to-host read for these probes and all noted before.
+    Look {
+        /// What to measure.
+        probes: Vec<Probe>,
+    },
+    /// Measure, but leave the result on the device: the next look reads it, in front of its own.
+    Note {
+        /// What to measure.
+        probes: Vec<Probe>,
+    },
+}
+
+impl Move {
+    /// Compute up to `to`, storing nothing.
+    pub fn compute(to: usize) -> Move {
+        Move::Compute {
+            to,
+            keep: Keep::Nothing,
+        }
+    }
+    /// Compute up to `to`, storing what is claimed.
+    pub fn store(to: usize) -> Move {
+        Move::Compute { to, keep: Keep::Store }
+    }
+    /// Compute up to `to`, holding what is claimed.
+    pub fn hold(to: usize) -> Move {
+        Move::Compute { to, keep: Keep::Hold }
+    }
+    /// Reuse the newest copy of `value` of the branch that stands at `at`.
+    pub fn newest(value: Value, at: At) -> Move {
+        Move::Reuse {
+            value,
+            terms: vec![Term::kept(1.0, value, at.branch, 0)],
+        }
+    }
+}
+
+/// A method does not fit a run; the text says why and what would.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unfit(pub String);
+
+/// A cache method.
+pub trait CachePolicy {
+    /// Steps the sampler should take where the experiment plans `planned`. Only the control
+    /// `fewer-steps` differs.
+    fn steps(&self, planned: usize) -> usize {
+        planned
+    }
+    /// Forget everything, check that the method fits this run, and claim the memory it will use.
+    ///
+    /// # Errors
+    /// [`Unfit`] when the method has no meaning for the run, e.g. a CFG cache without guidance.
+    fn begin(&mut self, run: &Run) -> Result<Claim, Unfit>;
+    /// The next move of the pass standing at `at`; `seen` answers the [`Move::Look`] just before,
+    /// and is empty otherwise.
+    fn next(&mut self, at: At, seen: &[f32]) -> Move;
+    /// What the user should know after a run, e.g. a signal outside its calibrated range.
+    fn warnings(&self) -> Vec<String> {
+        vec![]
+    }
+}
+
+/// One line of the decision trace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Where the pass stood.
+    pub at: At,
+    /// What the policy said.
+    pub act: Move,
+    /// What a look saw, noted probes first.
+    pub seen: Vec<f32>,
+}
