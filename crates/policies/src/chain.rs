@@ -75,7 +75,8 @@ pub fn pass<D: Dit>(
     let timestep = store.run().timesteps[at.step];
     let mut state: Option<(D::Hidden, D::Ctx)> = None; // embedded on first need: a reused output needs none
     let (mut seen, mut looks) = (vec![], 0);
-    while at.unit < end {
+    let mut undecided = false; // whether something is held at the end of the chain
+    while at.unit < end || undecided {
         let act = policy.next(at, &seen);
         seen.clear();
         match &act {
@@ -111,6 +112,7 @@ pub fn pass<D: Dit>(
                 }
                 state = Some((hidden, ctx));
                 (at.unit, looks) = (to, 0);
+                undecided = to == end && keep == Keep::Hold;
             }
             Move::Reuse { value, terms } => {
                 if at.full {

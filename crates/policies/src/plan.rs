@@ -11,8 +11,9 @@
 //!          x after embed    x before  velocity
 //! ```
 
+use crate::data::Data;
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 /// Branch of the conditional pass.
 pub const COND: usize = 0;
@@ -80,6 +81,8 @@ pub struct Run {
     pub latent_bytes: u64,
     /// Limit on everything the cache holds at once.
     pub budget_bytes: u64,
+    /// What was calibrated.
+    pub data: Arc<Data>,
 }
 
 impl Run {
@@ -123,7 +126,7 @@ impl Run {
 }
 
 /// What can be stored and reused.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Value {
     /// `x_to − x_from`: the residual of a span of units. Reuse adds it to the current hidden state.
@@ -182,7 +185,7 @@ pub struct Slot {
     pub branch: usize,
     /// How many copies are kept; the oldest makes room.
     pub depth: usize,
-    /// Whether a fresh copy may be held beside the stored ones ([`Keep::Hold`]).
+    /// Whether a fresh copy may be held beside the stored ones until the pass ends ([`Keep::Hold`]).
     pub held: bool,
 }
 
@@ -316,7 +319,7 @@ pub enum Probe {
     Time,
     /// The held copy of this value against the newest stored one of this branch.
     Fresh(Value),
-    /// One weighted sum of stored values against another.
+    /// One weighted sum of stored predictions against another.
     Distance {
         /// The newer.
         new: Vec<Term>,
@@ -331,8 +334,9 @@ pub enum Probe {
 pub enum Keep {
     /// Nothing is stored, nothing is cloned.
     Nothing,
-    /// Claimed values are held: a [`Probe::Fresh`] can look at them, a later `Store` of the same
-    /// pass stores them too; otherwise they are dropped when the pass ends.
+    /// Claimed deltas are held: a [`Probe::Fresh`] can look at them, a later `Store` of the same
+    /// pass stores them too; otherwise they are dropped when the pass ends. A move that holds up to
+    /// [`Run::end`] leaves the pass open: the policy is asked once more before the head.
     Hold,
     /// Claimed values are stored, together with those held.
     Store,
@@ -342,9 +346,9 @@ pub enum Keep {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "move")]
 pub enum Move {
-    /// Run the units up to `to` (and the head, if `to` is [`Run::output`]). A claimed delta starts
-    /// where a move with `keep` other than `Nothing` starts, and is kept as the move says that ends
-    /// where it ends.
+    /// Run the units up to `to` (and the head, if `to` is [`Run::output`]). `keep` says what becomes
+    /// of the claimed values on the way. A delta is kept only if the moves that pass its start and
+    /// its end both keep.
     Compute {
         /// One past the last unit to run.
         to: usize,
@@ -399,6 +403,24 @@ impl Move {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unfit(pub String);
+
+pub(crate) fn at_least_one(knob: &str, value: usize) -> Result<(), Unfit> {
+    if value == 0 {
+        Err(Unfit(format!("`{knob} = 0`: expected at least 1")))
+    } else {
+        Ok(())
+    }
+}
+
+pub(crate) fn needs_guidance(run: &Run, what: &str) -> Result<(), Unfit> {
+    let branches = run.branches;
+    if branches == 2 {
+        return Ok(());
+    }
+    Err(Unfit(format!(
+        "{what} needs classifier-free guidance in two passes; this run has {branches} pass a step"
+    )))
+}
 
 /// A cache method.
 pub trait CachePolicy {

@@ -165,7 +165,6 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
             .slots
             .values()
             .filter(|s| s.branch == branch && matches!(s.value, Value::Delta { from, .. } if from == unit))
-            .filter(|s| keep == Keep::Store || s.held)
             .copied()
             .collect();
         for slot in starts {
@@ -184,11 +183,11 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
             .position(|(v, _)| matches!(v, Value::Delta { to, .. } if *to == unit))
         {
             let (value, before) = self.open.swap_remove(i);
-            let delta = hidden.since(before);
+            let delta = hidden.since(before); // the clone's bytes are now the delta's
             if keep == Keep::Hold {
                 self.held.push((value, delta));
             } else {
-                self.bytes -= self.run.hidden_bytes; // the clone has become the delta
+                self.bytes -= self.run.hidden_bytes;
                 self.keep_hidden(branch, value, delta);
             }
         }

@@ -1,0 +1,96 @@
+//! Play back a recorded trace: the same decisions, no measurements. An oracle is just another trace.
+
+use crate::plan::*;
+use std::collections::BTreeMap;
+
+/// Decisions of a trace, in order.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    moves: Vec<Event>,
+    next: usize,
+}
+
+impl Replay {
+    /// The computations and reuses of `trace`; its looks are dropped.
+    pub fn new(trace: &[Event]) -> Replay {
+        let moves = trace
+            .iter()
+            .filter(|e| matches!(e.act, Move::Compute { .. } | Move::Reuse { .. }));
+        Replay {
+            moves: moves.cloned().collect(),
+            next: 0,
+        }
+    }
+    /// Memory for what the trace reuses, no more: a value that was stored but never used is not kept.
+    fn claim(&self) -> Claim {
+        let held = self
+            .moves
+            .iter()
+            .any(|e| matches!(e.act, Move::Compute { keep: Keep::Hold, .. }));
+        let mut depths = BTreeMap::new();
+        for event in &self.moves {
+            let Move::Reuse { terms, .. } = &event.act else {
+                continue;
+            };
+            for term in terms {
+                if let Source::Kept { value, branch, age } = term.of {
+                    let slot = depths.entry((value, branch)).or_insert(Slot {
+                        value,
+                        branch,
+                        depth: 0,
+                        held,
+                    });
+                    slot.depth = slot.depth.max(age + 1);
+                }
+            }
+        }
+        Claim {
+            slots: depths.into_values().collect(),
+            time_signal: None,
+        }
+    }
+}
+
+impl CachePolicy for Replay {
+    fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
+        self.next = 0;
+        let mut moves = self.moves.iter();
+        for step in 0..run.steps() {
+            for branch in 0..run.branches {
+                let (mut unit, mut undecided) = (0, false);
+                while unit < run.end() || undecided {
+                    let event = moves.next();
+                    let at = event.map(|e| (e.at.step, e.at.branch, e.at.unit));
+                    if at != Some((step, branch, unit)) {
+                        return Err(Unfit(format!(
+                            "the trace was recorded on another run: expected step {step}, branch {branch}, unit {unit}, found {at:?}"
+                        )));
+                    }
+                    if let Some(Event {
+                        act: Move::Compute { to, keep },
+                        ..
+                    }) = event
+                    {
+                        (unit, undecided) = (*to, *to == run.end() && *keep == Keep::Hold);
+                    } else if let Some(Event {
+                        act: Move::Reuse { value, .. },
+                        ..
+                    }) = event
+                    {
+                        (unit, undecided) = (value.to(run), false);
+                    }
+                }
+            }
+        }
+        if moves.next().is_some() {
+            return Err(Unfit(
+                "the trace was recorded on another run: it goes on after the last step".into(),
+            ));
+        }
+        Ok(self.claim())
+    }
+    fn next(&mut self, _: At, _: &[f32]) -> Move {
+        self.next += 1;
+        self.moves[self.next - 1].act.clone()
+    }
+}

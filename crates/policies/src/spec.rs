@@ -1,0 +1,26 @@
+//! How policies are listed and configured: one serde enum, made from the list in `lib.rs`.
+
+/// Declares each policy's module and the enum [`PolicySpec`](crate::PolicySpec) over them. The
+/// `kind` in an experiment is the policy's name in kebab case; its other keys are the public fields.
+macro_rules! policies {
+    ($($policy:ident in $module:ident),* $(,)?) => {
+        $(pub mod $module;)*
+
+        /// A policy with its knobs, as an experiment writes it: `kind = "tea"`, `threshold = 0.1`, …
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(tag = "kind", rename_all = "kebab-case")]
+        pub enum PolicySpec {
+            $(#[doc = concat!("See [`", stringify!($module), "`].")] $policy($module::$policy),)*
+        }
+
+        impl PolicySpec {
+            /// A fresh policy with these knobs.
+            pub fn policy(&self) -> Box<dyn plan::CachePolicy> {
+                match self {
+                    $(PolicySpec::$policy(policy) => Box::new(policy.clone()),)*
+                }
+            }
+        }
+    };
+}
+pub(crate) use policies;

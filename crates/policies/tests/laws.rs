@@ -1,0 +1,245 @@
+//! What holds for every policy.
+
+mod mock;
+use mixcache_policies::plan::*;
+use mixcache_policies::replay::Replay;
+use mixcache_policies::store::WalkError;
+use mock::*;
+
+/// Every policy and every form of it.
+const POLICIES: &[&str] = &[
+    "kind = 'off'",
+    "kind = 'uniform'\ncomputed = 10",
+    "kind = 'random'\ncomputed = 10",
+    "kind = 'step'\ninterval = 3",
+    "kind = 'step'\ninterval = 3\nform = 'output'",
+    "kind = 'step'\ninterval = 3\nform = 'output-minus-input'",
+    "kind = 'cfg'\ninterval = 4\nfrom = 0.2\nto = 0.8",
+    "kind = 'block'\ninterval = 3\nfrom = 0.125\nto = 0.875",
+    "kind = 'block'\ninterval = 3\nfrom = 0.0\nto = 0.5",
+    "kind = 'tea'\nthreshold = 0.08\ncoefficients = 'identity'",
+    "kind = 'first-blocks'\nthreshold = 0.2",
+    "kind = 'first-blocks'\nthreshold = 0.2\nfirst = 2\nlast = 1\nwarmup = 3\nmax_continuous = 2",
+    "kind = 'mix'\ncalibration = 'mock'",
+    "kind = 'mix'\ncalibration = 'mock'\nstep_form = 'residual'\ncfg_boost = 1.1",
+    "kind = 'mix'\ncalibration = 'mock'\nblock_ranges = 3\nblock_share = 0.5\nmemory = 'cumulative'\nscope = 'interval'",
+    "kind = 'mix'\ncalibration = 'mock'\nstep = false\nblock = false\nimpact = 'analytic'",
+];
+
+#[test]
+fn off_equals_the_plain_forward_bit_for_bit_and_touches_nothing() {
+    let off = go(&mut *policy("kind = 'off'"), run()).unwrap();
+    assert_eq!(off.latent, plain(&run()));
+    assert_eq!(
+        (off.clones, off.costs.reads, off.costs.looks, off.costs.peak_bytes),
+        (0, 0, 0, 0)
+    );
+    assert_eq!(off.costs.flops, run().total_flops());
+}
+
+#[test]
+fn a_policy_that_never_skips_equals_off_bit_for_bit() {
+    for never in [
+        "kind = 'step'\ninterval = 1",
+        "kind = 'cfg'\ninterval = 1",
+        "kind = 'block'\ninterval = 1\nfrom = 0.2\nto = 0.8",
+        "kind = 'uniform'\ncomputed = 20",
+        "kind = 'random'\ncomputed = 20",
+        "kind = 'tea'\nthreshold = 0.0\ncoefficients = 'identity'",
+        "kind = 'first-blocks'\nthreshold = 0.0",
+        "kind = 'mix'\ncalibration = 'mock'\nwarmup_min = 1.0\nwarmup_max = 1.0",
+    ] {
+        let outcome = go(&mut *policy(never), run()).unwrap();
+        assert_eq!(outcome.latent, plain(&run()), "{never}");
+        assert_eq!(outcome.costs.flops, run().total_flops(), "{never}");
+    }
+}
+
+#[test]
+fn a_replayed_trace_gives_the_same_output_bit_for_bit_with_no_looks() {
+    for text in POLICIES {
+        let first = go(&mut *policy(text), run()).unwrap();
+        let again = go(&mut Replay::new(&first.trace), run()).unwrap();
+        assert_eq!(again.latent, first.latent, "{text}");
+        assert_eq!((again.costs.reads, again.costs.looks), (0, 0), "{text}");
+        assert_eq!(again.costs.flops, first.costs.flops, "{text}");
+        assert!(again.costs.peak_bytes <= first.costs.peak_bytes, "{text}");
+    }
+}
+
+#[test]
+fn a_trace_survives_being_written_down() {
+    for text in POLICIES {
+        let trace = go(&mut *policy(text), run()).unwrap().trace;
+        let moves: Vec<Move> = trace.iter().map(|e| e.act.clone()).collect();
+        let read: Vec<Move> = serde_json::from_str(&serde_json::to_string(&moves).unwrap()).unwrap();
+        assert_eq!(read, moves, "{text}");
+    }
+}
+
+#[test]
+fn claimed_bytes_are_held_bytes() {
+    for text in POLICIES {
+        let outcome = go(&mut *policy(text), run()).unwrap();
+        assert_eq!(outcome.costs.peak_bytes, outcome.claimed_bytes, "{text}");
+    }
+}
+
+#[test]
+fn a_policy_forgets_one_run_before_the_next() {
+    for text in POLICIES {
+        let mut policy = policy(text);
+        let first = go(&mut *policy, run()).unwrap();
+        let second = go(&mut *policy, run()).unwrap();
+        assert_eq!((second.latent, second.trace), (first.latent, first.trace), "{text}");
+    }
+}
+
+#[test]
+fn every_policy_saves_compute_and_stays_near_off() {
+    let exact = plain(&run());
+    for text in &POLICIES[1..] {
+        let outcome = go(&mut *policy(text), run()).unwrap();
+        assert!(outcome.costs.flops < run().total_flops(), "{text} skipped nothing");
+        // The mock drifts by 0.5 over the run; a policy that loses a tenth of that is broken.
+        assert!(
+            (outcome.latent - exact).abs() < 0.05,
+            "{text}: {} for {exact}",
+            outcome.latent
+        );
+    }
+}
+
+#[test]
+fn nothing_is_reused_in_the_steps_that_must_be_full() {
+    let mut long = run();
+    long.full = (6, 3);
+    for text in POLICIES {
+        let trace = go(&mut *policy(text), long.clone()).unwrap().trace;
+        for branch in 0..2 {
+            let letters = letters(&trace, branch);
+            assert!(
+                letters.starts_with("FFFFFF") && letters.ends_with("FFF"),
+                "{text}: {letters}"
+            );
+        }
+    }
+}
+
+#[test]
+fn memory_is_refused_before_the_first_kernel() {
+    let mut small = run();
+    small.budget_bytes = 100;
+    let before = embeds();
+    let refused = go(&mut *policy("kind = 'step'\ninterval = 2"), small);
+    assert!(matches!(refused, Err(WalkError::OverBudget { needed, budget: 100 }) if needed == 3 * HIDDEN_BYTES));
+    assert_eq!(embeds(), before);
+}
+
+#[test]
+fn what_has_no_meaning_for_a_run_is_refused_with_a_reason() {
+    let mut distilled = run();
+    distilled.branches = 1;
+    for (text, run, reason) in [
+        ("kind = 'cfg'\ninterval = 2", distilled.clone(), "two passes"),
+        (
+            "kind = 'mix'\ncalibration = 'mock'\nstep = false\nblock = false",
+            distilled,
+            "no granularity",
+        ),
+        ("kind = 'mix'\ncalibration = 'nobody'", run(), "known: mock"),
+        (
+            "kind = 'mix'\ncalibration = 'mock'\ninterval = 9",
+            run(),
+            "interval_max",
+        ),
+        (
+            "kind = 'tea'\nthreshold = 0.1\ncoefficients = 'other'",
+            run(),
+            "belongs to wan2.1-t2v-14b",
+        ),
+        (
+            "kind = 'first-blocks'\nthreshold = 0.1\nfirst = 8",
+            run(),
+            "of 8 blocks",
+        ),
+        ("kind = 'uniform'\ncomputed = 1", run(), "expected 2"),
+        ("kind = 'block'\ninterval = 2\nfrom = 0.5\nto = 0.5", run(), "no block"),
+        ("kind = 'step'\ninterval = 0", run(), "at least 1"),
+    ] {
+        let error = go(&mut *policy(text), run)
+            .err()
+            .unwrap_or_else(|| panic!("{text} was accepted"))
+            .to_string();
+        assert!(error.contains(reason), "{text}: {error}");
+    }
+}
+
+#[test]
+fn a_trace_of_another_run_is_refused() {
+    let trace = go(&mut *policy("kind = 'step'\ninterval = 2"), run()).unwrap().trace;
+    let mut longer = run();
+    longer.timesteps.push(1.0);
+    assert!(matches!(go(&mut Replay::new(&trace), longer), Err(WalkError::Unfit(_))));
+}
+
+#[test]
+fn an_unknown_knob_is_refused() {
+    let error = toml::from_str::<mixcache_policies::PolicySpec>(
+        "kind = 'tea'\nthreshold = 0.1\ncoefficients = 'x'\ntreshold = 2",
+    );
+    assert!(error.unwrap_err().to_string().contains("treshold"));
+}
+
+/// A policy made of one answer for every question.
+struct Always(Move);
+impl CachePolicy for Always {
+    fn begin(&mut self, _: &Run) -> Result<Claim, Unfit> {
+        Ok(Claim::default())
+    }
+    fn next(&mut self, _: At, _: &[f32]) -> Move {
+        self.0.clone()
+    }
+}
+
+#[test]
+fn a_faulty_policy_is_an_error_with_a_name_never_a_wrong_number() {
+    let output = Value::Output;
+    for (act, message) in [
+        (
+            Move::Reuse {
+                value: output,
+                terms: vec![Term::kept(1.0, output, 0, 0)],
+            },
+            "must be computed in full",
+        ),
+        (Move::compute(99), "unit 99"),
+        (Move::compute(0), "unit 0"),
+        (Move::Look { probes: vec![] }, "without a step forward"),
+        (
+            Move::Look {
+                probes: vec![Probe::Time],
+            },
+            "not claimed",
+        ),
+        (
+            Move::Look {
+                probes: vec![Probe::Fresh(Value::Delta { from: 0, to: 3 })],
+            },
+            "no fresh",
+        ),
+    ] {
+        let error = go(&mut Always(act.clone()), run()).err().unwrap().to_string();
+        assert!(error.contains(message), "{act:?}: {error}");
+    }
+    let mut loose = run();
+    loose.full = (0, 0);
+    let missing = Move::Reuse {
+        value: output,
+        terms: vec![Term::kept(1.0, output, 0, 0)],
+    };
+    assert!(matches!(
+        go(&mut Always(missing), loose),
+        Err(WalkError::Missing { step: 0, .. })
+    ));
+}
