@@ -1,1 +1,44 @@
-fn main() {}
+//! `mixcache`: benchmark cache policies for video diffusion transformers.
+
+use clap::{Parser, Subcommand};
+use mixcache_harness::verbs::{calibrate, export, list, parity, replay, report, sweep, verify};
+
+/// Benchmark cache policies for video diffusion transformers.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    List(list::Args),
+    Sweep(sweep::Args),
+    Replay(replay::Args),
+    Verify(verify::Args),
+    Calibrate(calibrate::Args),
+    Report(report::Args),
+    Export(export::Args),
+    Parity(parity::Args),
+}
+
+fn main() -> std::process::ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::List(args) => list::run(args),
+        Verb::Sweep(args) => sweep::run(args),
+        Verb::Replay(args) => replay::run(args),
+        Verb::Verify(args) => verify::run(args),
+        Verb::Calibrate(args) => calibrate::run(args),
+        Verb::Report(args) => report::run(args),
+        Verb::Export(args) => export::run(args),
+        Verb::Parity(args) => parity::run(args),
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

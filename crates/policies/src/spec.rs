@@ -9,6 +9,7 @@ macro_rules! policies {
         /// A policy with its knobs, as an experiment writes it: `kind = "tea"`, `threshold = 0.1`, …
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(tag = "kind", rename_all = "kebab-case")]
+        #[allow(clippy::large_enum_variant)] // a few dozen exist at once, none in a hot path
         pub enum PolicySpec {
             $(#[doc = concat!("See [`", stringify!($module), "`].")] $policy($module::$policy),)*
         }

@@ -276,7 +276,7 @@ impl Mix {
     }
     /// The candidate ranges, as units: the fixed one, or `block_ranges` of equal length spread from
     /// the first block to the last.
-    fn block_units(&self, run: &Run) -> Vec<Range<usize>> {
+    pub fn block_units(&self, run: &Run) -> Vec<Range<usize>> {
         let blocks = run.blocks();
         let length = ((self.block_share * blocks as f32).round() as usize).clamp(1, blocks);
         let starts: Vec<usize> = match self.block_ranges {

@@ -1,0 +1,453 @@
+//! What to run: a strict TOML file with its own prose. `Wire…` is the file, the rest the program's view.
+
+use anyhow::{Context, Result, bail, ensure};
+use mixcache_core::denoise::Guidance;
+use mixcache_core::sampler::SamplerKind;
+use mixcache_policies::PolicySpec;
+use mixcache_policies::data::{Data, MixCalibration, TeaCoefficients};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// An experiment, read and multiplied out.
+#[derive(Clone, Debug)]
+pub struct Experiment {
+    /// Name: the file's stem.
+    pub name: String,
+    /// The file as it stands.
+    pub text: String,
+    /// One line for plots and tables.
+    pub title: String,
+    /// Model and where it runs.
+    pub model: WireModel,
+    /// Size of the clip.
+    pub video: WireVideo,
+    /// Sampler and guidance.
+    pub sampler: WireSampler,
+    /// Prompts, seeds, repeats.
+    pub runs: WireRuns,
+    /// What to use where the model cannot be had.
+    pub stand_in: Option<WireStandIn>,
+    /// Every policy with every knob value, `off` first.
+    pub policies: Vec<Variant>,
+    /// Calibrated data.
+    pub data: Data,
+    /// What was substituted for what; empty when nothing was.
+    pub substituted: String,
+}
+
+/// One policy with one setting of its knobs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// The policy.
+    pub spec: PolicySpec,
+    /// Readable name with all knobs given, e.g. `tea threshold=0.1`.
+    pub label: String,
+    /// The curve it belongs to: name and the knobs that are not swept.
+    pub series: String,
+    /// The swept knob, if one is.
+    pub knob: Option<(String, f64)>,
+    /// How guidance is run, where it differs from the experiment's.
+    pub guidance_mode: Option<GuidanceMode>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    title: String,
+    #[serde(rename = "analysis")]
+    _analysis: Option<String>,
+    model: WireModel,
+    video: WireVideo,
+    sampler: WireSampler,
+    runs: WireRuns,
+    stand_in: Option<WireStandIn>,
+    policy: Vec<Table>,
+}
+
+/// Model and where it runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WireModel {
+    /// Preset, see `mixcache list --models`.
+    pub name: String,
+    /// Checkpoint: file or folder. `--weights` overrides it.
+    pub weights: Option<PathBuf>,
+    /// `cpu`, `wgpu`, `cuda:0`, … `--device` overrides it.
+    #[serde(default = "cpu")]
+    pub device: String,
+    /// `f32`, `f16` or `bf16`.
+    #[serde(default = "f32")]
+    pub dtype: String,
+}
+
+fn cpu() -> String {
+    "cpu".into()
+}
+fn f32() -> String {
+    "f32".into()
+}
+
+/// Size of the clip in pixels and frames.
+#[derive(Copy, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WireVideo {
+    /// Frames of the clip.
+    pub frames: usize,
+    /// Pixels.
+    pub height: usize,
+    /// Pixels.
+    pub width: usize,
+}
+
+/// Sampler and guidance.
+#[derive(Copy, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WireSampler {
+    /// `euler` or `unipc`.
+    pub kind: SamplerKind,
+    /// Steps.
+    pub steps: usize,
+    /// Shift of the noise schedule.
+    pub shift: f64,
+    /// Guidance scale w.
+    pub guidance: f32,
+    /// Two passes a step, or one with both conditions as a batch.
+    #[serde(default)]
+    pub guidance_mode: GuidanceMode,
+    /// First steps in which no policy may reuse.
+    pub full_first: usize,
+    /// Last steps in which no policy may reuse.
+    pub full_last: usize,
+}
+
+/// How the two branches of classifier-free guidance are run.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GuidanceMode {
+    /// One pass for each branch: what caches of a branch need.
+    #[default]
+    TwoPass,
+    /// One pass over both as a batch: the other baseline a speed-up must be quoted against.
+    Batched,
+}
+
+impl GuidanceMode {
+    /// This mode at scale `w`; 1 means no guidance.
+    pub fn at(self, scale: f32) -> Guidance {
+        match self {
+            _ if scale == 1.0 => Guidance::None,
+            GuidanceMode::TwoPass => Guidance::TwoPass { scale },
+            GuidanceMode::Batched => Guidance::Batched { scale },
+        }
+    }
+}
+
+/// Prompts, seeds, repeats.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WireRuns {
+    /// Prompts.
+    pub prompts: Vec<String>,
+    /// Seeds of the initial noise, for each prompt.
+    pub seeds: Vec<u64>,
+    /// Repeats of each run, for timing.
+    #[serde(default = "one")]
+    pub repeats: u32,
+    /// Steps of an untimed run at the start.
+    #[serde(default = "two")]
+    pub warmup_steps: usize,
+    /// Limit on what a cache may hold, GiB.
+    pub cache_budget_gib: f64,
+    /// How many prompts get a video of every policy beside the uncached one.
+    #[serde(default)]
+    pub videos: usize,
+    /// What runs unless `--full` is given.
+    pub quick: Option<WireQuick>,
+}
+
+/// The first few prompts and seeds of an experiment.
+#[derive(Copy, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WireQuick {
+    /// How many prompts.
+    pub prompts: usize,
+    /// How many seeds.
+    pub seeds: usize,
+}
+
+fn one() -> u32 {
+    1
+}
+fn two() -> usize {
+    2
+}
+
+/// What to use where the model cannot be had. Every row, table and plot then says so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WireStandIn {
+    /// Preset of the stand-in.
+    pub model: String,
+    /// Its clip.
+    pub video: WireVideo,
+    /// Prompts it understands.
+    pub prompts: Vec<String>,
+    /// TeaCache polynomial used instead of one that belongs to the model.
+    pub coefficients: String,
+    /// MixCache calibration used instead of one that belongs to the model.
+    pub calibration: String,
+    /// Its shift, guidance.
+    pub shift: f64,
+    /// Its guidance.
+    pub guidance: f32,
+}
+
+impl Experiment {
+    /// Finds an experiment: a path to a TOML file, or a name in `experiments/` here, above, or where
+    /// the program was built.
+    pub fn find(name: &str) -> Result<PathBuf> {
+        if name.ends_with(".toml") {
+            ensure!(Path::new(name).is_file(), "there is no file {name}");
+            return Ok(name.into());
+        }
+        let here = std::env::current_dir()?;
+        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let folders = here.ancestors().map(Path::to_path_buf).chain([built]).map(|dir| dir.join("experiments"));
+        let folders: Vec<PathBuf> = folders.filter(|dir| dir.is_dir()).collect();
+        let found = folders.iter().map(|dir| dir.join(format!("{name}.toml"))).find(|path| path.is_file());
+        found.with_context(|| {
+            let known: Vec<String> = folders.iter().flat_map(|dir| names_in(dir)).collect();
+            format!("there is no experiment `{name}`; known: {} (or give the path of a .toml file)", known.join(", "))
+        })
+    }
+
+    /// Reads and checks an experiment.
+    pub fn read(path: &Path) -> Result<Experiment> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let data = read_data(folder)?;
+        Experiment::parse(&name, &text, data).with_context(|| format!("in {}", path.display()))
+    }
+
+    /// An experiment from its text.
+    pub fn parse(name: &str, text: &str, data: Data) -> Result<Experiment> {
+        let wire: Wire = toml::from_str(text)?;
+        let (video, sampler, runs) = (wire.video, wire.sampler, &wire.runs);
+        for (key, value) in [
+            ("video.frames", video.frames),
+            ("video.height", video.height),
+            ("video.width", video.width),
+            ("sampler.steps", sampler.steps),
+            ("runs.prompts", runs.prompts.len()),
+            ("runs.seeds", runs.seeds.len()),
+            ("runs.repeats", runs.repeats as usize),
+            ("policy", wire.policy.len()),
+        ] {
+            ensure!(value > 0, "`{key}`: found none, expected at least one");
+        }
+        ensure!(sampler.shift > 0.0, "`sampler.shift = {}`: expected more than 0", sampler.shift);
+        ensure!(runs.cache_budget_gib >= 0.0, "`runs.cache_budget_gib = {}`: expected 0 or more", runs.cache_budget_gib);
+        let mut policies = vec![Variant::off()];
+        for table in &wire.policy {
+            for variant in multiply_out(table)? {
+                if !policies.contains(&variant) {
+                    policies.push(variant);
+                }
+            }
+        }
+        Ok(Experiment {
+            name: name.into(),
+            text: text.into(),
+            title: wire.title,
+            model: wire.model,
+            video,
+            sampler,
+            runs: wire.runs,
+            stand_in: wire.stand_in,
+            policies,
+            data,
+            substituted: String::new(),
+        })
+    }
+
+    /// Hash of all that decides what will run, calibrated data included; 16 hex digits.
+    pub fn hash(&self) -> String {
+        let asked = (&self.model, &self.runs, &self.substituted);
+        hash(&(&self.text, asked, format!("{:?}", self.data)))
+    }
+
+    /// Keeps the first few prompts and seeds: those of `quick`, unless told otherwise.
+    pub fn narrowed(mut self, full: bool, prompts: Option<usize>, seeds: Option<usize>) -> Experiment {
+        let quick = self.runs.quick.filter(|_| !full);
+        if let Some(n) = prompts.or(quick.map(|q| q.prompts)) {
+            self.runs.prompts.truncate(n.max(1));
+        }
+        if let Some(n) = seeds.or(quick.map(|q| q.seeds)) {
+            self.runs.seeds.truncate(n.max(1));
+        }
+        self
+    }
+
+    /// The same policies on the stand-in that the file names, or an error that says why one is needed.
+    pub fn on_stand_in(mut self, why: &str) -> Result<Experiment> {
+        let Some(stand_in) = self.stand_in.take() else {
+            bail!("{why}, and {} names no [stand_in]: give --weights DIR", self.name);
+        };
+        self.substituted = format!("{} stands in for {}: {why}", stand_in.model, self.model.name);
+        self.model = WireModel { name: stand_in.model, weights: None, device: self.model.device, dtype: f32() };
+        (self.video, self.runs.prompts) = (stand_in.video, stand_in.prompts);
+        (self.sampler.shift, self.sampler.guidance) = (stand_in.shift, stand_in.guidance);
+        for variant in &mut self.policies {
+            match &mut variant.spec {
+                PolicySpec::Tea(tea) => tea.coefficients = stand_in.coefficients.clone(),
+                PolicySpec::Mix(mix) => mix.calibration = stand_in.calibration.clone(),
+                _ => {}
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl Variant {
+    /// The uncached reference of every experiment.
+    pub fn off() -> Variant {
+        Variant {
+            spec: PolicySpec::Off(Default::default()),
+            label: "off".into(),
+            series: "off".into(),
+            knob: None,
+            guidance_mode: None,
+        }
+    }
+}
+
+/// 16 hex digits that stand for a definition.
+pub fn hash(definition: &impl Serialize) -> String {
+    let json = serde_json::to_vec(definition).expect("plain data");
+    Sha256::digest(json)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|e| e.file_name().into_string().ok()?.strip_suffix(".toml").map(str::to_string))
+        .collect();
+    names.sort();
+    names
+}
+
+/// All of `coefficients/*.toml` and `calibration/*.toml` beside the experiment.
+pub fn read_data(folder: &Path) -> Result<Data> {
+    fn read<T: serde::de::DeserializeOwned>(folder: PathBuf) -> Result<BTreeMap<String, T>> {
+        let mut all = BTreeMap::new();
+        for name in names_in(&folder) {
+            let path = folder.join(format!("{name}.toml"));
+            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let more: BTreeMap<String, T> = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+            all.extend(more);
+        }
+        Ok(all)
+    }
+    Ok(Data {
+        tea: read::<TeaCoefficients>(folder.join("coefficients"))?,
+        mix: read::<MixCalibration>(folder.join("calibration"))?,
+    })
+}
+
+/// A `[[policy]]` table whose arrays multiply out.
+fn multiply_out(table: &Table) -> Result<Vec<Variant>> {
+    let mut fixed = table.clone();
+    let name = match fixed.remove("name") {
+        None => None,
+        Some(Value::String(name)) => Some(name),
+        Some(other) => bail!("`policy.name = {other}`: expected a string"),
+    };
+    let guidance_mode = match fixed.remove("guidance_mode") {
+        None => None,
+        Some(mode) => Some(mode.try_into().context("`policy.guidance_mode`")?),
+    };
+    let mut swept: Vec<(String, Vec<Value>)> = vec![];
+    for (key, value) in table {
+        if let Value::Array(values) = value {
+            ensure!(!values.is_empty(), "`policy.{key} = []`: expected at least one value");
+            fixed.remove(key);
+            swept.push((key.clone(), values.clone()));
+        }
+    }
+    // The knob of the curve is the one with most values; the others make curves of their own.
+    let number = |value: &Value| value.as_float().or(value.as_integer().map(|i| i as f64));
+    let numeric = swept.iter().filter(|(_, values)| values.iter().all(|v| number(v).is_some()));
+    let knob = numeric.max_by_key(|(_, values)| values.len()).map(|(key, _)| key.clone());
+    let mut settings = vec![fixed];
+    for (key, values) in &swept {
+        let with = |setting: &Table, value: &Value| {
+            let mut setting = setting.clone();
+            setting.insert(key.clone(), value.clone());
+            setting
+        };
+        settings = settings.iter().flat_map(|s| values.iter().map(move |v| with(s, v))).collect();
+    }
+    settings
+        .into_iter()
+        .map(|setting| {
+            let kind = setting.get("kind").and_then(Value::as_str).unwrap_or("?").to_string();
+            let spec: PolicySpec =
+                setting.clone().try_into().with_context(|| format!("in [[policy]] kind = \"{kind}\""))?;
+            let knob = knob.as_ref().and_then(|key| Some((key.clone(), number(setting.get(key)?)?)));
+            let shown = |keep: &dyn Fn(&str) -> bool| {
+                let knobs = setting.iter().filter(|(key, _)| *key != "kind" && keep(key));
+                knobs.map(|(key, value)| format!(" {key}={}", value.to_string().trim_matches('"'))).collect::<String>()
+            };
+            let batched = if guidance_mode == Some(GuidanceMode::Batched) { " (batched guidance)" } else { "" };
+            let is_swept = |key: &str| swept.iter().any(|(k, _)| k == key);
+            let is_knob = |key: &str| knob.as_ref().is_some_and(|(k, _)| k == key);
+            // A named curve hides the knobs that are fixed in it: the name stands for them.
+            let named = name.is_some();
+            let head = name.clone().unwrap_or(kind);
+            let series = format!("{head}{batched}{}", shown(&|key| !is_knob(key) && (is_swept(key) || !named)));
+            let label = format!("{series}{}", shown(&is_knob));
+            Ok(Variant { spec, label, series, knob, guidance_mode })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variants(text: &str) -> Vec<Variant> {
+        multiply_out(&toml::from_str(text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn arrays_multiply_out_and_the_longest_is_the_knob() {
+        let all = variants("kind = 'step'\ninterval = [2, 3, 4]\nform = ['output', 'residual']");
+        assert_eq!(all.len(), 6);
+        assert_eq!(all[0].label, "step form=output interval=2");
+        assert_eq!(all[0].series, "step form=output");
+        assert_eq!(all[0].knob, Some(("interval".into(), 2.0)));
+        let curves: std::collections::BTreeSet<_> = all.iter().map(|v| v.series.as_str()).collect();
+        assert_eq!(curves.len(), 2);
+    }
+
+    #[test]
+    fn a_name_stands_for_the_fixed_knobs() {
+        let all = variants("kind = 'first-blocks'\nname = 'FBCache'\nwarmup = 4\nthreshold = [0.1, 0.2]");
+        assert_eq!(all[1].label, "FBCache threshold=0.2");
+        assert_eq!(all[1].series, "FBCache");
+    }
+
+    #[test]
+    fn a_wrong_knob_names_policy_and_key() {
+        let table = toml::from_str("kind = 'tea'\nthreshold = 'high'\ncoefficients = 'x'").unwrap();
+        let error = format!("{:#}", multiply_out(&table).unwrap_err());
+        assert!(error.contains("tea") && error.contains("threshold"), "{error}");
+        let table = toml::from_str("kind = 'teacache'").unwrap();
+        let error = format!("{:#}", multiply_out(&table).unwrap_err());
+        assert!(error.contains("teacache") && error.contains("first-blocks"), "{error}");
+    }
+}

@@ -1,0 +1,67 @@
+//! Noise levels, timesteps and solver steps, fed with the recorded velocities.
+
+use super::{Case, max_abs, number};
+use anyhow::{Context, Result};
+use mixcache_core::sampler::{Sampler, SamplerKind};
+use mixcache_core::schedule::{Grid, Schedule};
+use mixcache_core::tensors::Latent;
+use mixcache_core::weights::Weights;
+use serde_json::Value;
+use std::path::Path;
+
+pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> {
+    let recorded = Weights::open(&path.with_extension("safetensors"))?;
+    let runs = json["runs"].as_object().context("no table `runs`")?;
+    let euler = json["kind"] == "scheduler_euler";
+    let (sigma_tolerance, latent_tolerance) =
+        (number(json, "/tolerance/sigmas_max_abs")?, number(json, "/tolerance/traj_max_abs")?);
+    for (name, run) in runs {
+        let floats = |what: &str| {
+            let key = format!("{name}.{what}");
+            recorded.floats(&key).with_context(|| format!("no float tensor `{key}`"))
+        };
+        let steps = number(run, "/steps")? as usize;
+        let shift = number(run, "/shift").or_else(|_| number(run, "/flow_shift"))?;
+        let order = run.pointer("/config/solver_order").and_then(Value::as_u64).unwrap_or(2) as usize;
+        let solver = run.pointer("/config/solver_type").and_then(Value::as_str).unwrap_or("bh2");
+        if !euler && solver != "bh2" {
+            case.not_covered(format!("{name}: UniPC with {solver}"));
+            continue;
+        }
+        let authors = run.get("source").is_some();
+        let grid = match (euler, run["input"].as_str()) {
+            (true, Some("set_timesteps(n)")) => Grid::FlowTwice,
+            (true, _) => Grid::Flow,
+            (false, _) if authors => Grid::Wan,
+            (false, _) => Grid::DiffusersMultistep,
+        };
+        let schedule = Schedule::new(grid, steps, shift);
+        case.measured(
+            format!("{name}: sigmas, largest difference"),
+            max_abs(&schedule.sigmas, &floats("sigmas")?),
+            sigma_tolerance,
+        );
+        // Recorded integers must be met exactly, floats to two thousandths of a timestep.
+        let integers = run["timesteps_dtype"].as_str().is_some_and(|dtype| dtype.contains("int"));
+        case.measured(
+            format!("{name}: timesteps, largest difference"),
+            max_abs(&schedule.timesteps, &floats("timesteps")?),
+            if integers { 0.0 } else { 2e-3 },
+        );
+        let latents = floats("traj")?;
+        let velocities = floats("velocity")?;
+        let size = latents.len() / (steps + 1);
+        let latent = |values: &[f32]| Latent::from_host(values.to_vec(), [1, 1, 1, 1, size], case.device);
+        let mut sampler = match euler {
+            true => Sampler::new(SamplerKind::Euler, &schedule),
+            false => Sampler::unipc(&schedule, order),
+        };
+        let (mut now, mut worst) = (latent(&latents[..size]), 0.0f64);
+        for step in 0..steps {
+            now = sampler.step(step, &latent(&velocities[step * size..][..size]), now);
+            worst = worst.max(max_abs(&now.to_host(), &latents[(step + 1) * size..][..size]));
+        }
+        case.measured(format!("{name}: latents, largest difference"), worst, latent_tolerance);
+    }
+    Ok(())
+}

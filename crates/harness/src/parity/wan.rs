@@ -1,0 +1,30 @@
+//! Wan's forward pass and its intermediate activations, from both key layouts.
+
+use super::Case;
+use anyhow::{Context, Result};
+use mixcache_core::models::wan::reference::run_case;
+use serde_json::Value;
+use std::path::Path;
+
+pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> {
+    let folder = path.parent().context("a case stands in a folder")?;
+    let tolerance = |what: &str| super::number(json, &format!("/{what}/rel_l2"));
+    let (output, activations) = (tolerance("tolerance_out")?, tolerance("tolerance_activations")?);
+    for layout in ["diffusers", "original"] {
+        let file = format!("{layout}.safetensors");
+        if !folder.join(&file).is_file() {
+            continue;
+        }
+        let readings = run_case(folder, &file, case.device)?;
+        for (what, tolerance, is_activation) in [("outputs", output, false), ("activations", activations, true)] {
+            let chosen = readings.iter().filter(|reading| reading.name.contains(".act.") == is_activation);
+            let worst = chosen.max_by(|a, b| a.relative_l2().total_cmp(&b.relative_l2()));
+            if let Some(worst) = worst {
+                let count = readings.iter().filter(|reading| reading.name.contains(".act.") == is_activation).count();
+                let quantity = format!("{layout}: {count} {what}, relative L2 (worst: {})", worst.name);
+                case.measured(quantity, worst.relative_l2(), tolerance);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! One run: a policy, a prompt, a seed. The same model, loop, timer and metrics for every policy.
+
+use crate::clock::utc_now;
+use crate::experiment::{Experiment, GuidanceMode, Variant, hash};
+use crate::machine::Machine;
+use crate::metrics::{self, Frames};
+use crate::schema::{EventRow, Knob, RunRow};
+use crate::subject::Subject;
+use crate::trace::event_rows;
+use anyhow::Result;
+use mixcache_core::denoise::{CacheLimits, Guidance, Job, Outcome, denoise, run_of};
+use mixcache_core::models::wan::{WanChain, WanCond};
+use mixcache_core::sampler::SamplerKind;
+use mixcache_core::schedule::Schedule;
+use mixcache_core::tensors::Latent;
+use mixcache_policies::PolicySpec;
+use mixcache_policies::plan::{CachePolicy, Run};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What is run on what: one cell of a sweep.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// The policy.
+    pub variant: Variant,
+    /// Index into the experiment's prompts.
+    pub prompt: usize,
+    /// Seed of the initial noise.
+    pub seed: u64,
+    /// Which repeat.
+    pub repeat: u32,
+}
+
+/// The uncached run that others are compared with.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    /// Its final latent.
+    pub latent: Vec<f32>,
+    /// Its frames, where the model has a decoder.
+    pub frames: Option<Frames>,
+}
+
+/// Runs cells of one experiment on one subject.
+pub struct Runner<'a> {
+    experiment: &'a Experiment,
+    subject: &'a Subject,
+    machine: Machine,
+    data: Arc<mixcache_policies::data::Data>,
+}
+
+/// A denoising that only lacks its policy.
+pub struct Prepared<'a> {
+    /// The model on the grid of the clip.
+    pub chain: WanChain<'a>,
+    /// What the policy is told.
+    pub run: Run,
+    /// Noise levels.
+    pub schedule: Schedule,
+    /// Solver.
+    pub sampler: SamplerKind,
+    /// Guidance.
+    pub guidance: Guidance,
+    /// Initial noise.
+    pub noise: Latent,
+    /// A condition for each pass of a step.
+    pub conds: Vec<WanCond>,
+}
+
+impl Prepared<'_> {
+    /// The job over these conditions.
+    pub fn job<'c, Cond>(&self, conds: &'c [Cond]) -> Job<'c, Cond> {
+        let (run, schedule, noise) = (self.run.clone(), self.schedule.clone(), self.noise.clone());
+        Job { run, schedule, sampler: self.sampler, guidance: self.guidance, noise, conds }
+    }
+}
+
+impl<'a> Runner<'a> {
+    /// A runner for `experiment` on `subject`.
+    pub fn new(experiment: &'a Experiment, subject: &'a Subject) -> Runner<'a> {
+        Runner { experiment, subject, machine: Machine::detect(), data: Arc::new(experiment.data.clone()) }
+    }
+
+    /// Every cell: prompts and seeds outside, policies inside and rotated, so that a machine that
+    /// slows down slows all of them.
+    pub fn cells(&self) -> Vec<Cell> {
+        let runs = &self.experiment.runs;
+        let (off, others) = self.experiment.policies.split_first().expect("off is always there");
+        let mut cells = vec![];
+        let mut turn = 0;
+        for repeat in 0..runs.repeats {
+            for prompt in 0..runs.prompts.len() {
+                for &seed in &runs.seeds {
+                    let mut others = others.to_vec();
+                    if !others.is_empty() {
+                        let by = turn * 7 % others.len();
+                        others.rotate_left(by);
+                    }
+                    let all = std::iter::once(off.clone()).chain(others);
+                    cells.extend(all.map(|variant| Cell { variant, prompt, seed, repeat }));
+                    turn += 1;
+                }
+            }
+        }
+        cells
+    }
+
+    /// What a policy is told of a run of this variant.
+    pub fn run(&self, variant: &Variant, steps: usize) -> Result<(Run, Schedule)> {
+        let sampler = &self.experiment.sampler;
+        let guidance = self.mode(variant).at(sampler.guidance);
+        let schedule = Schedule::new(sampler.kind.grid(), steps, sampler.shift);
+        let chain = self.subject.wan.on(self.subject.grid, guidance.batch())?;
+        let budget_bytes = (self.experiment.runs.cache_budget_gib * (1u64 << 30) as f64) as u64;
+        let limits = CacheLimits { full: (sampler.full_first, sampler.full_last), budget_bytes };
+        let data = self.data.clone();
+        Ok((run_of(&chain, &schedule, guidance, limits, data), schedule))
+    }
+
+    /// Everything a denoising needs but the policy.
+    pub fn prepare(&self, variant: &Variant, prompt: &str, seed: u64, steps: usize) -> Result<Prepared<'a>> {
+        let guidance = self.mode(variant).at(self.experiment.sampler.guidance);
+        let (run, schedule) = self.run(variant, steps)?;
+        let [cond, uncond] = self.subject.conds(prompt)?;
+        let conds = match (guidance.branches(), guidance.batch()) {
+            (2, _) => vec![cond, uncond],
+            (_, 2) => vec![WanCond::batch(vec![cond, uncond])],
+            _ => vec![cond],
+        };
+        let chain = self.subject.wan.on(self.subject.grid, guidance.batch())?;
+        let (noise, sampler) = (self.subject.noise(seed), self.experiment.sampler.kind);
+        Ok(Prepared { chain, run, schedule, sampler, guidance, noise, conds })
+    }
+
+    /// Denoises under any policy.
+    pub fn denoise(
+        &self,
+        variant: &Variant,
+        policy: &mut dyn CachePolicy,
+        prompt: &str,
+        seed: u64,
+        steps: usize,
+    ) -> Result<Outcome> {
+        let prepared = self.prepare(variant, prompt, seed, steps)?;
+        Ok(denoise(&prepared.chain, policy, prepared.job(&prepared.conds), &mut |_| {})?)
+    }
+
+    /// One cell as a row, its decisions, and what it made. A failure is a row with its error.
+    pub fn measure(&self, cell: &Cell, reference: Option<&Reference>) -> (RunRow, Vec<EventRow>, Option<Reference>) {
+        let mut row = self.row(cell);
+        match self.try_measure(cell, reference, &mut row) {
+            Ok((events, made)) => (row, events, Some(made)),
+            Err(error) => {
+                row.error = Some(format!("{error:#}"));
+                (row, vec![], None)
+            }
+        }
+    }
+
+    fn try_measure(
+        &self,
+        cell: &Cell,
+        reference: Option<&Reference>,
+        row: &mut RunRow,
+    ) -> Result<(Vec<EventRow>, Reference)> {
+        let mut policy = cell.variant.spec.policy();
+        let planned = self.experiment.sampler.steps;
+        let steps = policy.steps(planned);
+        row.steps = steps as u32;
+        let prompt = &self.experiment.runs.prompts[cell.prompt];
+        let outcome = self.denoise(&cell.variant, &mut *policy, prompt, cell.seed, steps)?;
+        let full = self.run(&cell.variant, planned)?.0.total_flops();
+        let costs = outcome.costs;
+        row.denoise_s = Some(outcome.denoise_s);
+        row.looks_s = Some(costs.looks_s);
+        row.flops = Some(costs.flops);
+        row.flops_full = Some(full);
+        row.compute_fraction = Some(costs.flops / full);
+        row.reads = Some(costs.reads as u32);
+        row.looks = Some(costs.looks as u32);
+        row.cache_claimed_bytes = Some(outcome.claimed_bytes);
+        row.cache_peak_bytes = Some(costs.peak_bytes);
+        let made = Reference { latent: outcome.latent.to_host(), frames: self.subject.frames(&outcome.latent) };
+        if let Some(reference) = reference.filter(|_| self.subject.trained) {
+            row.latent_rel_l2 = Some(metrics::latent::relative_l2(&made.latent, &reference.latent)?);
+            if let (Some(frames), Some(reference)) = (&made.frames, &reference.frames) {
+                metrics::measure(row, frames, reference)?;
+            }
+        }
+        let run = self.run(&cell.variant, steps)?.0;
+        let events = event_rows(&row.run_key, &run, &outcome.trace);
+        row.warnings = policy.warnings().join("; ");
+        Ok((events, made))
+    }
+
+    /// The row of a cell before it has run: everything that defines it.
+    pub fn row(&self, cell: &Cell) -> RunRow {
+        let (experiment, subject) = (self.experiment, self.subject);
+        let (sampler, video) = (experiment.sampler, experiment.video);
+        let prompt = &experiment.runs.prompts[cell.prompt];
+        let mode = self.mode(&cell.variant);
+        let [f, h, w] = subject.grid;
+        let definition = (
+            (&experiment.model, &subject.weights, &experiment.substituted, &video, &sampler, mode),
+            (&cell.variant.spec, prompt, cell.seed, cell.repeat, experiment.runs.cache_budget_gib.to_bits()),
+        );
+        let (policy, knobs) = knobs(&cell.variant.spec);
+        RunRow {
+            run_key: hash(&definition),
+            experiment: experiment.name.clone(),
+            experiment_hash: experiment.hash(),
+            git_revision: env!("MIXCACHE_GIT_REVISION").into(),
+            versions: env!("MIXCACHE_VERSIONS").into(),
+            machine: self.machine.cpu.clone(),
+            device: mixcache_core::device::describe(subject.wan.device()),
+            dtype: experiment.model.dtype.clone(),
+            model: experiment.model.name.clone(),
+            weights: subject.weights.clone(),
+            substituted: experiment.substituted.clone(),
+            sampler: name_of(&sampler.kind),
+            steps: sampler.steps as u32,
+            shift: sampler.shift,
+            guidance: sampler.guidance as f64,
+            guidance_mode: name_of(&mode),
+            frames: video.frames as u32,
+            height: video.height as u32,
+            width: video.width as u32,
+            tokens: (f * h * w / subject.wan.config().patch_volume()) as u32,
+            full_first: sampler.full_first as u32,
+            full_last: sampler.full_last as u32,
+            threads: rayon::current_num_threads() as u32,
+            policy,
+            label: cell.variant.label.clone(),
+            series: cell.variant.series.clone(),
+            knob: cell.variant.knob.as_ref().map(|knob| knob.1),
+            knob_name: cell.variant.knob.as_ref().map(|knob| knob.0.clone()),
+            knobs,
+            prompt: prompt.clone(),
+            prompt_index: cell.prompt as u32,
+            seed: cell.seed,
+            repeat: cell.repeat,
+            started_at: utc_now(),
+            ..RunRow::default()
+        }
+    }
+
+    fn mode(&self, variant: &Variant) -> GuidanceMode {
+        variant.guidance_mode.unwrap_or(self.experiment.sampler.guidance_mode)
+    }
+}
+
+/// How serde names a unit variant.
+fn name_of(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_string)).expect("a unit variant")
+}
+
+/// Kind and knobs of a policy, typed.
+fn knobs(spec: &PolicySpec) -> (String, BTreeMap<String, Knob>) {
+    let serde_json::Value::Object(mut fields) = serde_json::to_value(spec).expect("plain data") else {
+        unreachable!("a policy is a table");
+    };
+    let kind = fields.remove("kind").and_then(|kind| kind.as_str().map(str::to_string)).expect("tagged");
+    let knobs = fields.into_iter().map(|(name, value)| {
+        (name, serde_json::from_value(value).expect("knobs are numbers, words and switches"))
+    });
+    (kind, knobs.collect())
+}

@@ -1,0 +1,61 @@
+//! What `mixcache` can be told to do: one verb, one file.
+
+pub mod calibrate;
+pub mod export;
+pub mod list;
+pub mod parity;
+pub mod replay;
+pub mod report;
+pub mod sweep;
+pub mod verify;
+
+use crate::experiment::Experiment;
+use crate::subject::settle;
+use anyhow::Result;
+use std::path::PathBuf;
+
+/// Which experiment, and what to change in it.
+#[derive(clap::Args, Debug)]
+pub struct Chosen {
+    /// Name in `experiments/`, or path of a .toml file.
+    pub experiment: String,
+    /// Checkpoint of the model: a .safetensors file, or a folder as downloaded.
+    #[arg(long)]
+    pub weights: Option<PathBuf>,
+    /// cpu, wgpu, wgpu:N or cuda:N, instead of the experiment's.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// f32, f16 or bf16, instead of the experiment's.
+    #[arg(long)]
+    pub dtype: Option<String>,
+    /// All prompts and seeds, where the experiment has a quick selection.
+    #[arg(long)]
+    pub full: bool,
+    /// Only the first N prompts.
+    #[arg(long, value_name = "N")]
+    pub prompts: Option<usize>,
+    /// Only the first N seeds.
+    #[arg(long, value_name = "N")]
+    pub seeds: Option<usize>,
+}
+
+impl Chosen {
+    /// Reads the experiment, applies the options, and settles what will run. Says first what was substituted.
+    pub fn settle(&self) -> Result<Experiment> {
+        let mut experiment = Experiment::read(&Experiment::find(&self.experiment)?)?;
+        if let Some(device) = &self.device {
+            experiment.model.device = device.clone();
+        }
+        if let Some(dtype) = &self.dtype {
+            experiment.model.dtype = dtype.clone();
+        }
+        if self.weights.is_some() {
+            experiment.model.weights = self.weights.clone();
+        }
+        let experiment = settle(experiment)?.narrowed(self.full, self.prompts, self.seeds);
+        if !experiment.substituted.is_empty() {
+            println!("SUBSTITUTED: {}\n", experiment.substituted);
+        }
+        Ok(experiment)
+    }
+}

@@ -1,0 +1,18 @@
+//! `mixcache report`: plots and tables of a recording. Reads results only, never runs a model.
+
+use anyhow::Result;
+use std::path::PathBuf;
+
+/// Make plots and tables of a recording.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Folder of the recording, e.g. results/mini/2026-01-31-1a2b3c4d.
+    recording: PathBuf,
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result<()> {
+    let report = crate::report::write(&args.recording)?;
+    println!("{}", report.report_md.display());
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! `mixcache sweep`: run every policy of an experiment, record, report.
+
+use super::Chosen;
+use crate::experiment::Experiment;
+use crate::machine::Machine;
+use crate::metrics::Frames;
+use crate::record::Recording;
+use crate::runner::{Cell, Reference, Runner};
+use crate::schema::RunRow;
+use crate::subject::Subject;
+use crate::{report, video};
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::{Path, PathBuf};
+
+/// Run every policy of an experiment; write Parquet, plots and tables.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Folder of all recordings. This one goes to a new folder in it, under the experiment's name.
+    #[arg(long, default_value = "results")]
+    results: PathBuf,
+    /// Start anew even if an unfinished recording of the same experiment could go on.
+    #[arg(long)]
+    fresh: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result<()> {
+    let experiment = args.chosen.settle()?;
+    let root = args.results.join(&experiment.name);
+    let mut recording = open(&experiment, &root, args.fresh)?;
+    let subject = Subject::load(&experiment)?;
+    let runner = Runner::new(&experiment, &subject);
+    let mut group = Group { folder: recording.directory().to_path_buf(), key: None };
+    let cells = runner.cells();
+    warm_up(&runner, &cells[0], experiment.runs.warmup_steps)?;
+    let bar = progress(cells.len() as u64);
+    let mut failures = 0;
+    for cell in &cells {
+        bar.set_message(cell.variant.label.clone());
+        let key = runner.row(cell).run_key;
+        if !recording.finished().contains(&key) {
+            let reference = group.reference(cell)?;
+            let (row, events, made) = runner.measure(cell, reference.as_ref());
+            tell(&bar, &row);
+            failures += row.error.is_some() as usize;
+            if let Some(made) = made {
+                write_video(&experiment, &subject, cell, &made, reference.as_ref(), recording.directory())?;
+                group.offer(cell, made)?;
+            }
+            recording.append(&row, &events)?;
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let folder = recording.finish()?;
+    group.clear();
+    let report = report::write(&folder)?;
+    println!("{}", std::fs::read_to_string(&report.table_md)?);
+    println!("recorded in {}", folder.display());
+    println!("report      {}", report.report_md.display());
+    match failures {
+        0 => Ok(()),
+        n if n == cells.len() => bail!("all {n} runs failed: see the column `error`"),
+        n => {
+            println!("{n} of {} runs failed: see the column `error`", cells.len());
+            Ok(())
+        }
+    }
+}
+
+fn open(experiment: &Experiment, root: &Path, fresh: bool) -> Result<Recording> {
+    let (hash, revision, machine) = (experiment.hash(), env!("MIXCACHE_GIT_REVISION"), Machine::detect());
+    if !fresh && let Some(recording) = Recording::resume(root, &hash, revision, &machine)? {
+        println!("going on in {}: {} runs are done", recording.directory().display(), recording.finished().len());
+        return Ok(recording);
+    }
+    Recording::create(root, &experiment.name, &experiment.text, &hash, revision, &machine)
+}
+
+/// An untimed, unrecorded run of a few steps, so that the first timed one finds everything in place.
+fn warm_up(runner: &Runner, cell: &Cell, steps: usize) -> Result<()> {
+    if steps > 0 {
+        let mut policy = cell.variant.spec.policy();
+        let prompt = runner.row(cell).prompt;
+        runner.denoise(&cell.variant, &mut *policy, &prompt, cell.seed, steps)?;
+    }
+    Ok(())
+}
+
+fn progress(cells: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {elapsed} (ETA {eta}) {msg:32!}");
+    ProgressBar::new(cells).with_style(style.expect("a valid template"))
+}
+
+fn tell(bar: &ProgressBar, row: &RunRow) {
+    if let Some(error) = &row.error {
+        bar.suspend(|| eprintln!("{} (prompt {}, seed {}): {error}", row.label, row.prompt_index, row.seed));
+    }
+    if !row.warnings.is_empty() && row.prompt_index == 0 && row.repeat == 0 {
+        bar.suspend(|| eprintln!("{}: {}", row.label, row.warnings));
+    }
+}
+
+/// Runs of one prompt, seed and repeat, and the uncached one among them that the others are compared
+/// with. It is kept on disk, so that a resumed sweep finds it.
+struct Group {
+    folder: PathBuf,
+    key: Option<(String, Reference)>,
+}
+
+impl Group {
+    fn name(cell: &Cell) -> String {
+        format!("reference-{}-{}-{}", cell.prompt, cell.seed, cell.repeat)
+    }
+    fn path(&self) -> PathBuf {
+        self.folder.join("reference.json.tmp")
+    }
+    fn reference(&mut self, cell: &Cell) -> Result<Option<Reference>> {
+        let name = Group::name(cell);
+        if self.key.as_ref().is_none_or(|(key, _)| *key != name) {
+            self.key = std::fs::read(self.path()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        }
+        Ok(self.key.as_ref().filter(|(key, _)| *key == name).map(|(_, reference)| reference.clone()))
+    }
+    fn offer(&mut self, cell: &Cell, made: Reference) -> Result<()> {
+        if cell.variant.label == "off" {
+            let entry = (Group::name(cell), made);
+            let path = self.path();
+            std::fs::write(&path, serde_json::to_vec(&entry)?).with_context(|| format!("cannot write {}", path.display()))?;
+            self.key = Some(entry);
+        }
+        Ok(())
+    }
+    fn clear(&self) {
+        // It only served a resume; a leftover does no harm.
+        let _ = std::fs::remove_file(self.path());
+    }
+}
+
+/// A video of the chosen prompts: what the policy made, beside what the uncached run made.
+fn write_video(
+    experiment: &Experiment,
+    subject: &Subject,
+    cell: &Cell,
+    made: &Reference,
+    reference: Option<&Reference>,
+    folder: &Path,
+) -> Result<()> {
+    let chosen = cell.prompt < experiment.runs.videos && cell.repeat == 0 && cell.seed == experiment.runs.seeds[0];
+    let (Some(frames), true) = (&made.frames, chosen) else { return Ok(()) };
+    let reference: Option<&Frames> = reference.and_then(|r| r.frames.as_ref());
+    let shown = match reference {
+        Some(reference) => video::beside(reference, frames)?,
+        None => frames.clone(),
+    };
+    let folder = folder.join("videos");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let name = format!("{}-prompt{}.png", report::slug(&cell.variant.label), cell.prompt);
+    video::write_apng(&folder.join(name), &shown, subject.fps)
+}

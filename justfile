@@ -1,0 +1,41 @@
+# What one does with mixcache. `just` lists.
+
+# The recipes.
+default:
+    @just --list
+
+# Run every policy of an experiment: `just sweep mini`, `just sweep wan14b --weights DIR --device cuda:0`.
+sweep experiment *options:
+    cargo run --release -- sweep {{experiment}} {{options}}
+
+# What a sweep would run, and what it would cost.
+list experiment *options:
+    cargo run --release -- list {{experiment}} {{options}}
+
+# Check what every figure rests on.
+verify experiment="mini" *options:
+    cargo run --release -- verify {{experiment}} {{options}}
+
+# Measure what MixCache needs to know of a model.
+calibrate experiment *options:
+    cargo run --release -- calibrate {{experiment}} {{options}}
+
+# Plots and tables of a recording.
+report recording:
+    cargo run --release -- report {{recording}}
+
+# Compare with numbers made by the reference implementations.
+parity folder="crates/core/tests/golden":
+    cargo run --release -- parity {{folder}}
+
+# The tests.
+test:
+    cargo test --release
+
+# Time the walk, the policies and the model's pass.
+bench *options:
+    cargo bench --workspace {{options}}
+
+# All that CI checks.
+ci:
+    .ci/run
