@@ -8,5 +8,6 @@ pub mod clock;
 pub mod machine;
 pub mod metrics;
 pub mod record;
+pub mod report;
 pub mod schema;
 pub mod video;
