@@ -1,0 +1,20 @@
+//! Sweeps, metrics and reports for cache policies of video diffusion transformers.
+//!
+//! An [`experiment`] says what to run; a [`subject`] is the model it runs on; the [`runner`] turns one
+//! policy, prompt and seed into a row ([`schema`]) and its decisions ([`trace`]); rows become a
+//! recording ([`record`]), a recording becomes pictures and tables ([`report`]). [`parity`] compares the
+//! model with its references. [`verbs`] is what the program can be told to do.
+
+pub mod clock;
+pub mod experiment;
+pub mod machine;
+pub mod metrics;
+pub mod parity;
+pub mod record;
+pub mod report;
+pub mod runner;
+pub mod schema;
+pub mod subject;
+pub mod trace;
+pub mod verbs;
+pub mod video;

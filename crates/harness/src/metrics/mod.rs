@@ -1,0 +1,118 @@
+//! How far a cached video is from the uncached one of the same prompt and seed. One file a metric.
+//!
+//! Frames come straight from the VAE, without a codec. The definitions are those of TeaCache's and PAB's
+//! evaluation scripts (`common_metrics`), so that numbers compare with published tables.
+
+mod latent;
+mod psnr;
+mod ssim;
+
+pub use latent::relative_l2;
+
+use crate::schema::RunRow;
+use anyhow::{Result, ensure};
+
+/// A decoded video, RGB in [0, 1].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frames {
+    /// Frames.
+    pub count: usize,
+    /// Pixels.
+    pub height: usize,
+    /// Pixels.
+    pub width: usize,
+    /// `// [t, h, w, c]`, c = red, green, blue
+    pub data: Vec<f32>,
+}
+
+/// A metric of frames against reference frames.
+pub struct Metric {
+    /// Column it is recorded in.
+    pub column: &'static str,
+    /// The value, or none where the metric is not defined for frames of this size.
+    pub measure: fn(frames: &Frames, reference: &Frames) -> Option<f64>,
+    /// The field of the row behind `column`.
+    pub field: fn(&mut RunRow) -> &mut Option<f64>,
+}
+
+/// All metrics of frames. A new one is a file, a line here, and a column in the schema.
+pub const METRICS: &[Metric] = &[
+    Metric {
+        column: "psnr_db",
+        measure: psnr::mean_of_frames,
+        field: |row| &mut row.psnr_db,
+    },
+    Metric {
+        column: "psnr_pooled_db",
+        measure: psnr::pooled,
+        field: |row| &mut row.psnr_pooled_db,
+    },
+    Metric {
+        column: "ssim",
+        measure: ssim::mean_of_frames,
+        field: |row| &mut row.ssim,
+    },
+];
+
+/// Measures `frames` against `reference` by every metric and writes the values into `row`.
+///
+/// # Errors
+/// If the two differ in size or count: nothing is cropped or resized.
+pub fn measure(row: &mut RunRow, frames: &Frames, reference: &Frames) -> Result<()> {
+    ensure!(
+        frames.size() == reference.size(),
+        "frames [t, h, w] = {:?} cannot be compared with a reference of {:?}",
+        frames.size(),
+        reference.size()
+    );
+    for metric in METRICS {
+        *(metric.field)(row) = (metric.measure)(frames, reference);
+    }
+    Ok(())
+}
+
+impl Frames {
+    /// Frames from `data` `// [t, h, w, 3]` with values in [0, 1].
+    ///
+    /// # Errors
+    /// If the length does not fit the size, or a value is not finite (a diverged run has no quality).
+    pub fn new(count: usize, height: usize, width: usize, data: Vec<f32>) -> Result<Frames> {
+        let frames = Frames {
+            count,
+            height,
+            width,
+            data,
+        };
+        let expected = count * frames.frame_len();
+        ensure!(
+            frames.data.len() == expected && expected > 0,
+            "{count} frames of {height}x{width} RGB are {expected} numbers, found {}",
+            frames.data.len()
+        );
+        if let Some(at) = frames.data.iter().position(|x| !x.is_finite()) {
+            anyhow::bail!(
+                "frame {} holds {}",
+                at / frames.frame_len(),
+                frames.data[at]
+            );
+        }
+        Ok(frames)
+    }
+
+    /// Frames, height, width.
+    pub fn size(&self) -> [usize; 3] {
+        [self.count, self.height, self.width]
+    }
+
+    /// Frame `t`. `// [h, w, c]`
+    pub fn frame(&self, t: usize) -> &[f32] {
+        &self.data[t * self.frame_len()..(t + 1) * self.frame_len()]
+    }
+
+    fn frame_len(&self) -> usize {
+        self.height * self.width * 3
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,472 @@
+//! A recording: one directory a sweep, written row by row, never overwritten, resumed after a crash.
+
+use crate::clock;
+use crate::machine::Machine;
+use crate::schema::{self, EventRow, RunRow};
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const JOURNAL: &str = "journal.jsonl";
+const RUNS: &str = "runs.parquet";
+const EVENTS: &str = "events.parquet";
+
+/// An open recording. While it is open, its journal is locked: two sweeps cannot write into one directory.
+#[derive(Debug)]
+pub struct Recording {
+    directory: PathBuf,
+    journal: File,
+    finished: BTreeSet<String>,
+}
+
+/// A line of the journal. The first is the header, the others are runs.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Line {
+    Header {
+        experiment: String,
+        experiment_hash: String,
+        git_revision: String,
+    },
+    Run {
+        row: Box<RunRow>,
+        events: Vec<EventRow>,
+    },
+}
+
+impl Recording {
+    /// Starts a recording in a new directory `root/<date>-<first 8 of hash>[-n]` and writes into it all that is
+    /// known before the first run.
+    ///
+    /// # Errors
+    /// If the directory cannot be written: before anything ran, not after hours.
+    pub fn create(
+        root: &Path,
+        experiment: &str,
+        experiment_toml: &str,
+        experiment_hash: &str,
+        git_revision: &str,
+        machine: &Machine,
+    ) -> Result<Recording> {
+        let directory = new_directory(root, experiment_hash)?;
+        let write = || -> Result<File> {
+            schema::replace_file(
+                &directory.join("experiment.toml"),
+                experiment_toml.as_bytes(),
+            )?;
+            let machine = serde_json::to_string_pretty(machine)? + "\n";
+            schema::replace_file(&directory.join("machine.json"), machine.as_bytes())?;
+            let journal = File::create_new(directory.join(JOURNAL))?;
+            journal.try_lock()?;
+            write_line(
+                &journal,
+                &Line::Header {
+                    experiment: experiment.into(),
+                    experiment_hash: experiment_hash.into(),
+                    git_revision: git_revision.into(),
+                },
+            )?;
+            schema::sync_directory(&directory);
+            Ok(journal)
+        };
+        let journal = write()
+            .with_context(|| format!("cannot start a recording in {}", directory.display()))?;
+        Ok(Recording {
+            directory,
+            journal,
+            finished: BTreeSet::new(),
+        })
+    }
+
+    /// Opens the newest unfinished recording of the same experiment, revision and machine, if there is one that
+    /// no other process is writing. What a crash tore off the end of its journal is dropped.
+    pub fn resume(
+        root: &Path,
+        experiment_hash: &str,
+        git_revision: &str,
+        machine: &Machine,
+    ) -> Result<Option<Recording>> {
+        for directory in newest_first(root, experiment_hash)? {
+            if directory.join(RUNS).exists() || read_machine(&directory).as_ref() != Some(machine) {
+                continue;
+            }
+            let path = directory.join(JOURNAL);
+            let Ok(journal) = OpenOptions::new().append(true).open(&path) else {
+                continue;
+            };
+            if journal.try_lock().is_err() {
+                continue;
+            }
+            let (header, runs, whole_bytes) = read_journal(&path)?;
+            match header {
+                Some((hash, revision)) if hash == experiment_hash && revision == git_revision => {}
+                _ => continue,
+            }
+            journal.set_len(whole_bytes)?;
+            let finished = runs.into_iter().map(|(row, _)| row.run_key).collect();
+            return Ok(Some(Recording {
+                directory,
+                journal,
+                finished,
+            }));
+        }
+        Ok(None)
+    }
+
+    /// Where it is written.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Keys of the runs recorded so far, failed ones included: a resumed sweep skips them.
+    pub fn finished(&self) -> &BTreeSet<String> {
+        &self.finished
+    }
+
+    /// Records a run. When this returns, the run is on disk.
+    ///
+    /// # Errors
+    /// If the run key was recorded before, or the disk refuses.
+    pub fn append(&mut self, row: &RunRow, events: &[EventRow]) -> Result<()> {
+        ensure!(
+            !self.finished.contains(&row.run_key),
+            "run {} ({}) is already recorded in {}",
+            row.run_key,
+            row.label,
+            self.directory.display()
+        );
+        let line = Line::Run {
+            row: Box::new(row.clone()),
+            events: events.to_vec(),
+        };
+        write_line(&self.journal, &line).with_context(|| {
+            format!(
+                "cannot append to {}",
+                self.directory.join(JOURNAL).display()
+            )
+        })?;
+        self.finished.insert(row.run_key.clone());
+        Ok(())
+    }
+
+    /// Turns the journal into `events.parquet` and `runs.parquet` and removes it. Returns the directory.
+    pub fn finish(self) -> Result<PathBuf> {
+        let journal = self.directory.join(JOURNAL);
+        let (runs, events) = split(read_journal(&journal)?.1);
+        schema::write_events(&self.directory.join(EVENTS), &events)?;
+        // Last: `runs.parquet` is what marks a recording as finished.
+        schema::write_runs(&self.directory.join(RUNS), &runs)?;
+        fs::remove_file(&journal)
+            .with_context(|| format!("cannot remove {}", journal.display()))?;
+        Ok(self.directory)
+    }
+}
+
+/// Rows of a recording, from Parquet or, while it is unfinished, from its journal.
+///
+/// # Errors
+/// If `directory` is not a recording, or a file in it is broken; the error names the file.
+pub fn load(directory: &Path) -> Result<(Vec<RunRow>, Vec<EventRow>)> {
+    let runs = directory.join(RUNS);
+    if runs.exists() {
+        return Ok((
+            schema::read_runs(&runs)?,
+            schema::read_events(&directory.join(EVENTS))?,
+        ));
+    }
+    let journal = directory.join(JOURNAL);
+    if !journal.exists() {
+        bail!(
+            "{} is not a recording: expected {RUNS} and {EVENTS}, or {JOURNAL}; name a directory that a sweep made",
+            directory.display()
+        );
+    }
+    Ok(split(read_journal(&journal)?.1))
+}
+
+fn split(runs: Vec<(RunRow, Vec<EventRow>)>) -> (Vec<RunRow>, Vec<EventRow>) {
+    let (runs, events): (Vec<_>, Vec<_>) = runs.into_iter().unzip();
+    (runs, events.into_iter().flatten().collect())
+}
+
+fn new_directory(root: &Path, experiment_hash: &str) -> Result<PathBuf> {
+    fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
+    let name = format!("{}-{}", clock::utc_today(), short(experiment_hash));
+    for n in 1.. {
+        let name = if n == 1 {
+            name.clone()
+        } else {
+            format!("{name}-{n}")
+        };
+        let directory = root.join(name);
+        match fs::create_dir(&directory) {
+            Ok(()) => return Ok(directory),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("cannot create {}", directory.display()));
+            }
+        }
+    }
+    unreachable!("there is always a next number")
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..8).unwrap_or(hash)
+}
+
+/// Directories of this experiment under `root`, by date and number, newest first.
+fn newest_first(root: &Path, experiment_hash: &str) -> Result<Vec<PathBuf>> {
+    if !root.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(root).with_context(|| format!("cannot read {}", root.display()))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        let Some((date, rest)) = name.split_at_checked("YYYY-MM-DD".len()) else {
+            continue;
+        };
+        let Some(number) = rest.strip_prefix(&format!("-{}", short(experiment_hash))) else {
+            continue;
+        };
+        let number = match number.strip_prefix('-') {
+            Some(number) => number.parse::<u32>().ok(),
+            None => number.is_empty().then_some(1),
+        };
+        if let Some(number) = number {
+            found.push((date.to_string(), number, path));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().rev().map(|(_, _, path)| path).collect())
+}
+
+fn read_machine(directory: &Path) -> Option<Machine> {
+    serde_json::from_slice(&fs::read(directory.join("machine.json")).ok()?).ok()
+}
+
+fn write_line(mut journal: &File, line: &Line) -> Result<()> {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    journal.write_all(&text)?;
+    journal.sync_data()?;
+    Ok(())
+}
+
+type Header = (String, String); // experiment hash, git revision
+
+/// Header, runs, and the length in bytes of the part of the journal that is whole.
+#[allow(clippy::type_complexity)]
+fn read_journal(path: &Path) -> Result<(Option<Header>, Vec<(RunRow, Vec<EventRow>)>, u64)> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let (mut header, mut runs, mut whole_bytes) = (None, Vec::new(), 0);
+    for (number, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        let is_last = whole_bytes + line.len() == bytes.len();
+        if is_last && !line.ends_with(b"\n") {
+            break; // a crash in mid-write
+        }
+        match serde_json::from_slice(line) {
+            Ok(Line::Header {
+                experiment_hash,
+                git_revision,
+                ..
+            }) => {
+                header = Some((experiment_hash, git_revision));
+            }
+            Ok(Line::Run { row, events }) => runs.push((*row, events)),
+            Err(_) if is_last => break,
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!(
+                        "{}, line {}: not a recorded run",
+                        path.display(),
+                        number + 1
+                    )
+                });
+            }
+        }
+        whole_bytes += line.len();
+    }
+    Ok((header, runs, whole_bytes as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine {
+            cpu: "test".into(),
+            cores: 2,
+            memory_gib: Some(23.4),
+            os: "test".into(),
+            rustc: "test".into(),
+        }
+    }
+
+    fn create(root: &Path) -> Recording {
+        Recording::create(
+            root,
+            "sweep",
+            "title = 't'",
+            "0123456789abcdef",
+            "abc",
+            &machine(),
+        )
+        .unwrap()
+    }
+
+    fn resume(root: &Path) -> Option<Recording> {
+        Recording::resume(root, "0123456789abcdef", "abc", &machine()).unwrap()
+    }
+
+    fn run(key: &str) -> (RunRow, Vec<EventRow>) {
+        let row = RunRow {
+            run_key: key.into(),
+            denoise_s: Some(1.5),
+            ..RunRow::default()
+        };
+        let event = EventRow {
+            run_key: key.into(),
+            seen: vec![0.1],
+            ..EventRow::default()
+        };
+        (row, vec![event])
+    }
+
+    fn append(recording: &mut Recording, key: &str) {
+        let (row, events) = run(key);
+        recording.append(&row, &events).unwrap();
+    }
+
+    #[test]
+    fn a_second_recording_never_overwrites_the_first() {
+        let root = tempfile::tempdir().unwrap();
+        let (first, second) = (create(root.path()), create(root.path()));
+        assert_ne!(first.directory(), second.directory());
+        let name = first
+            .directory()
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_string();
+        assert_eq!(&name[10..], "-01234567");
+        assert!(second.directory().ends_with(format!("{name}-2")));
+    }
+
+    #[test]
+    fn a_finished_recording_holds_every_run_and_no_journal() {
+        let root = tempfile::tempdir().unwrap();
+        let mut recording = create(root.path());
+        append(&mut recording, "a");
+        append(&mut recording, "b");
+        let unfinished = load(recording.directory()).unwrap();
+        let directory = recording.finish().unwrap();
+        assert_eq!(load(&directory).unwrap(), unfinished);
+        assert_eq!(unfinished.0, [run("a").0, run("b").0]);
+        assert_eq!(unfinished.1, [run("a").1, run("b").1].concat());
+        assert!(!directory.join(JOURNAL).exists());
+        assert!(
+            resume(root.path()).is_none(),
+            "a finished recording is not resumed"
+        );
+    }
+
+    #[test]
+    fn a_crash_in_mid_write_loses_only_the_run_in_flight() {
+        let root = tempfile::tempdir().unwrap();
+        let mut recording = create(root.path());
+        append(&mut recording, "a");
+        append(&mut recording, "b");
+        let journal = recording.directory().join(JOURNAL);
+        drop(recording);
+        let length = fs::metadata(&journal).unwrap().len();
+        File::options()
+            .write(true)
+            .open(&journal)
+            .unwrap()
+            .set_len(length - 9)
+            .unwrap();
+
+        let mut recording = resume(root.path()).unwrap();
+        assert_eq!(recording.finished().iter().collect::<Vec<_>>(), ["a"]);
+        append(&mut recording, "b");
+        let (runs, _) = load(&recording.finish().unwrap()).unwrap();
+        assert_eq!(runs, [run("a").0, run("b").0]);
+    }
+
+    #[test]
+    fn a_damaged_line_before_the_last_is_an_error_with_its_number() {
+        let root = tempfile::tempdir().unwrap();
+        let mut recording = create(root.path());
+        append(&mut recording, "a");
+        let journal = recording.directory().join(JOURNAL);
+        let text = fs::read_to_string(&journal)
+            .unwrap()
+            .replace("\"row\"", "\"raw\"");
+        fs::write(&journal, text.clone() + &text).unwrap();
+        let error = load(recording.directory()).unwrap_err().to_string();
+        assert!(error.contains("journal.jsonl, line 2"), "{error}");
+    }
+
+    #[test]
+    fn only_the_same_experiment_revision_and_machine_are_resumed() {
+        let root = tempfile::tempdir().unwrap();
+        drop(create(root.path()));
+        let mut other = machine();
+        other.cores = 64;
+        let resume = |hash: &str, revision: &str, machine: &Machine| {
+            Recording::resume(root.path(), hash, revision, machine)
+                .unwrap()
+                .is_some()
+        };
+        assert!(
+            !resume("01234567deadbeef", "abc", &machine()),
+            "another experiment"
+        );
+        assert!(
+            !resume("0123456789abcdef", "abd", &machine()),
+            "another revision"
+        );
+        assert!(
+            !resume("0123456789abcdef", "abc", &other),
+            "another machine"
+        );
+        assert!(resume("0123456789abcdef", "abc", &machine()));
+    }
+
+    #[test]
+    fn a_recording_that_is_being_written_is_not_resumed_by_a_second_process() {
+        let root = tempfile::tempdir().unwrap();
+        let recording = create(root.path());
+        assert!(resume(root.path()).is_none());
+        drop(recording);
+        assert!(resume(root.path()).is_some());
+    }
+
+    #[test]
+    fn the_same_run_is_not_recorded_twice() {
+        let root = tempfile::tempdir().unwrap();
+        let mut recording = create(root.path());
+        append(&mut recording, "a");
+        let error = recording.append(&run("a").0, &[]).unwrap_err().to_string();
+        assert!(error.contains("run a"), "{error}");
+    }
+
+    #[test]
+    fn an_unwritable_place_is_an_error_before_anything_ran() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("results");
+        fs::write(&file, "a file, not a directory").unwrap();
+        let made = Recording::create(&file, "sweep", "", "0123456789abcdef", "abc", &machine());
+        assert!(made.unwrap_err().to_string().contains("results"));
+    }
+}

@@ -1,0 +1,368 @@
+//! What one run decided: steps along, blocks up, one panel a guidance branch.
+
+use super::draw::{self, Canvas, INK, PALETTE, SMALL_PX, VERMILLION, WIDTH};
+use crate::schema::{EventRow, RunRow};
+use anyhow::Result;
+use plotters::prelude::*;
+use plotters::style::text_anchor::HPos;
+use std::collections::{BTreeMap, BTreeSet};
+
+const COMPUTE: RGBColor = RGBColor(225, 225, 225);
+const LEFT: i32 = 110;
+const RIGHT: i32 = WIDTH - 40;
+
+/// A rectangle of the map: a decision that covers blocks `from..to`.
+struct Cell<'a> {
+    step: u32,
+    branch: u32,
+    from: f64,
+    to: f64,
+    kind: &'a str,
+}
+
+/// The picture of one run's events.
+pub fn draw(run: &RunRow, events: &[EventRow]) -> Result<String> {
+    let blocks = events
+        .iter()
+        .map(|event| event.block_to)
+        .max()
+        .unwrap_or(0)
+        .max(1);
+    let steps = events
+        .iter()
+        .map(|event| event.step + 1)
+        .max()
+        .unwrap_or(0)
+        .max(run.steps);
+    let branches: BTreeSet<u32> = events.iter().map(|event| event.branch).collect();
+    let kinds: Vec<&str> = events
+        .iter()
+        .filter(|event| event.action == "reuse")
+        .map(kind)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let colour = |kind: &str| match kinds.iter().position(|other| *other == kind) {
+        None => COMPUTE,
+        Some(0) => VERMILLION,
+        Some(i) => PALETTE[(i - 1) % PALETTE.len()],
+    };
+    let cells = cells(events, blocks);
+    let panel_height = if branches.len() > 1 { 250 } else { 420 };
+    let subtitle = [
+        format!(
+            "{}, {} {} steps, guidance {}",
+            run.model, run.sampler, run.steps, run.guidance
+        ),
+        format!("“{}”, seed {}{}", run.prompt, run.seed, outcome(run)),
+    ];
+    let warnings: Vec<String> = match run.substituted.as_str() {
+        "" => Vec::new(),
+        substituted => vec![format!("STAND-IN: {substituted}")],
+    };
+    let height = 900.max(330 + branches.len() as i32 * (panel_height + 70));
+    draw::svg(height, |canvas| {
+        let title = format!("Decisions of {}", run.label);
+        let mut top = draw::heading(canvas, &title, &subtitle, &warnings)? + 20;
+        for &branch in &branches {
+            let grid = Grid {
+                top: top + 30,
+                bottom: top + 30 + panel_height,
+                steps,
+                blocks,
+            };
+            let name = branch_name(branch, branches.len());
+            draw::text(canvas, name, (LEFT, top), 19.0, INK, HPos::Left)?;
+            for cell in cells.iter().filter(|cell| cell.branch == branch) {
+                canvas.draw(&Rectangle::new(
+                    grid.rectangle(cell),
+                    colour(cell.kind).filled(),
+                ))?;
+            }
+            grid.separators(canvas)?;
+            marks(canvas, &grid, events, branch)?;
+            grid.axes(canvas)?;
+            top = grid.bottom + 50;
+        }
+        draw::text(
+            canvas,
+            "step (0 = noisiest)",
+            ((LEFT + RIGHT) / 2, top + 8),
+            19.0,
+            INK,
+            HPos::Center,
+        )?;
+        let entries: Vec<(String, RGBColor)> = std::iter::once(("compute".to_string(), COMPUTE))
+            .chain(
+                kinds
+                    .iter()
+                    .map(|kind| (format!("reuse: {kind}"), colour(kind))),
+            )
+            .collect();
+        legend(canvas, &entries, top + 50)
+    })
+}
+
+fn kind(event: &EventRow) -> &str {
+    match (event.action.as_str(), event.value.as_deref()) {
+        ("reuse", Some(value)) => value,
+        ("reuse", None) => "a stored value",
+        _ => "compute",
+    }
+}
+
+fn outcome(run: &RunRow) -> String {
+    let compute = run
+        .compute_fraction
+        .map(|share| format!(" · {:.0} % of the work done", share * 100.0));
+    let psnr = run.psnr_db.map(|psnr| format!(" · PSNR {psnr:.1} dB"));
+    compute.unwrap_or_default() + &psnr.unwrap_or_default()
+}
+
+fn branch_name(branch: u32, branches: usize) -> &'static str {
+    match (branch, branches) {
+        (0, 1) => "all blocks",
+        (0, _) => "conditional branch",
+        (1, _) => "unconditional branch",
+        _ => "further branch",
+    }
+}
+
+/// Reuse and compute as rectangles. A block that several moves share (attention reused, MLP computed) is split into
+/// that many strips, first move lowest.
+fn cells(events: &[EventRow], blocks: u32) -> Vec<Cell<'_>> {
+    let moves = || {
+        events
+            .iter()
+            .filter(|event| matches!(event.action.as_str(), "compute" | "reuse"))
+    };
+    let range = |event: &EventRow| {
+        // An output holds the prediction of the whole chain: nothing after it runs.
+        let is_output = event.action == "reuse" && kind(event).to_lowercase().starts_with("output");
+        (
+            event.block_from,
+            if is_output {
+                blocks
+            } else {
+                event.block_to.min(blocks)
+            },
+        )
+    };
+    let mut shared: BTreeMap<(u32, u32, u32), Vec<u32>> = BTreeMap::new(); // step, branch, block -> moves
+    for event in moves() {
+        let (from, to) = range(event);
+        for block in from..to {
+            shared
+                .entry((event.step, event.branch, block))
+                .or_default()
+                .push(event.index);
+        }
+    }
+    let mut cells = Vec::new();
+    for event in moves() {
+        let (from, to) = range(event);
+        let (step, branch, kind) = (event.step, event.branch, kind(event));
+        for block in from..to {
+            let sharers = &shared[&(step, branch, block)];
+            let place = sharers
+                .iter()
+                .position(|index| *index == event.index)
+                .unwrap_or(0);
+            let strip = 1.0 / sharers.len() as f64;
+            let from = f64::from(block) + place as f64 * strip;
+            match cells.last_mut() {
+                // One rectangle for neighbouring blocks keeps the file small and free of hairlines.
+                Some(Cell { to, .. }) if block > range(event).0 && (*to - from).abs() < 1e-9 => {
+                    *to = from + strip
+                }
+                _ => cells.push(Cell {
+                    step,
+                    branch,
+                    from,
+                    to: from + strip,
+                    kind,
+                }),
+            }
+        }
+    }
+    cells
+}
+
+/// Pixels of one panel.
+struct Grid {
+    top: i32,
+    bottom: i32,
+    steps: u32,
+    blocks: u32,
+}
+
+impl Grid {
+    fn x(&self, step: f64) -> i32 {
+        LEFT + (step / f64::from(self.steps) * f64::from(RIGHT - LEFT)).round() as i32
+    }
+
+    fn y(&self, block: f64) -> i32 {
+        self.bottom
+            - (block / f64::from(self.blocks) * f64::from(self.bottom - self.top)).round() as i32
+    }
+
+    fn rectangle(&self, cell: &Cell) -> [(i32, i32); 2] {
+        let step = f64::from(cell.step);
+        [
+            (self.x(step), self.y(cell.to)),
+            (self.x(step + 1.0), self.y(cell.from)),
+        ]
+    }
+
+    fn separators(&self, canvas: &Canvas) -> Result<()> {
+        for step in 1..self.steps {
+            let x = self.x(f64::from(step));
+            let line = vec![(x, self.top), (x, self.bottom)];
+            canvas.draw(&PathElement::new(line, WHITE.stroke_width(2)))?;
+        }
+        Ok(())
+    }
+
+    fn axes(&self, canvas: &Canvas) -> Result<()> {
+        let frame = [(LEFT, self.top), (RIGHT, self.bottom)];
+        canvas.draw(&Rectangle::new(frame, INK.stroke_width(1)))?;
+        for step in (0..self.steps).step_by(stride(self.steps, 12)) {
+            let at = (self.x(f64::from(step) + 0.5), self.bottom + 18);
+            draw::text(canvas, &step.to_string(), at, SMALL_PX, INK, HPos::Center)?;
+        }
+        for block in (0..self.blocks).step_by(stride(self.blocks, 6)) {
+            let at = (LEFT - 10, self.y(f64::from(block) + 0.5));
+            draw::text(canvas, &block.to_string(), at, SMALL_PX, INK, HPos::Right)?;
+        }
+        draw::text_upwards(
+            canvas,
+            "block",
+            (LEFT - 65, (self.top + self.bottom) / 2),
+            19.0,
+        )
+    }
+}
+
+/// At most `most` labels along an axis.
+fn stride(count: u32, most: u32) -> usize {
+    [1, 2, 5, 10, 20, 50, 100]
+        .into_iter()
+        .find(|step| count / step <= most)
+        .unwrap_or(200) as usize
+}
+
+/// A bar above steps in which nothing may be reused, a dot under steps with a look.
+fn marks(canvas: &Canvas, grid: &Grid, events: &[EventRow], branch: u32) -> Result<()> {
+    let steps = |wanted: fn(&EventRow) -> bool| -> BTreeSet<u32> {
+        events
+            .iter()
+            .filter(|event| event.branch == branch && wanted(event))
+            .map(|event| event.step)
+            .collect()
+    };
+    for step in steps(|event| event.full) {
+        let x = [f64::from(step), f64::from(step) + 1.0].map(|step| grid.x(step));
+        let bar = [(x[0] + 2, grid.top - 9), (x[1] - 2, grid.top - 4)];
+        canvas.draw(&Rectangle::new(bar, INK.filled()))?;
+    }
+    for step in steps(|event| event.action == "look") {
+        let at = (grid.x(f64::from(step) + 0.5), grid.bottom - 7);
+        canvas.draw(&Circle::new(at, 4, WHITE.filled()))?;
+        canvas.draw(&Circle::new(at, 3, BLACK.filled()))?;
+    }
+    Ok(())
+}
+
+fn legend(canvas: &Canvas, entries: &[(String, RGBColor)], mut y: i32) -> Result<()> {
+    let mut x = LEFT;
+    for (name, colour) in entries {
+        let width = 50 + draw::text_width(name, SMALL_PX);
+        if x + width > RIGHT && x > LEFT {
+            (x, y) = (LEFT, y + 32);
+        }
+        canvas.draw(&Rectangle::new(
+            [(x, y - 10), (x + 24, y + 10)],
+            colour.filled(),
+        ))?;
+        draw::text(canvas, name, (x + 32, y), SMALL_PX, INK, HPos::Left)?;
+        x += width + 20;
+    }
+    y += 34;
+    canvas.draw(&Rectangle::new(
+        [(LEFT, y - 3), (LEFT + 24, y + 2)],
+        INK.filled(),
+    ))?;
+    draw::text(
+        canvas,
+        "reuse forbidden in this step",
+        (LEFT + 32, y),
+        SMALL_PX,
+        INK,
+        HPos::Left,
+    )?;
+    let x = LEFT + 32 + draw::text_width("reuse forbidden in this step", SMALL_PX) + 40;
+    canvas.draw(&Circle::new((x, y), 3, BLACK.filled()))?;
+    draw::text(
+        canvas,
+        "a look: the policy measured",
+        (x + 12, y),
+        SMALL_PX,
+        INK,
+        HPos::Left,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(index: u32, action: &str, value: Option<&str>, blocks: (u32, u32)) -> EventRow {
+        EventRow {
+            index,
+            action: action.into(),
+            value: value.map(Into::into),
+            block_from: blocks.0,
+            block_to: blocks.1,
+            ..EventRow::default()
+        }
+    }
+
+    fn extents<'a>(cells: &'a [Cell]) -> Vec<(f64, f64, &'a str)> {
+        cells
+            .iter()
+            .map(|cell| (cell.from, cell.to, cell.kind))
+            .collect()
+    }
+
+    #[test]
+    fn reuse_of_the_output_covers_every_block() {
+        let events = [event(0, "reuse", Some("output"), (0, 0))];
+        assert_eq!(extents(&cells(&events, 8)), [(0.0, 8.0, "output")]);
+    }
+
+    #[test]
+    fn spans_lie_above_one_another_and_looks_cover_nothing() {
+        let events = [
+            event(0, "look", None, (0, 8)),
+            event(1, "compute", None, (0, 3)),
+            event(2, "reuse", Some("delta"), (3, 8)),
+        ];
+        assert_eq!(
+            extents(&cells(&events, 8)),
+            [(0.0, 3.0, "compute"), (3.0, 8.0, "delta")]
+        );
+    }
+
+    #[test]
+    fn a_block_with_reused_attention_and_computed_mlp_is_split() {
+        let events = [
+            event(0, "reuse", Some("attention"), (0, 1)),
+            event(1, "compute", None, (0, 2)),
+        ];
+        let cells = cells(&events, 2);
+        assert_eq!(
+            extents(&cells),
+            [(0.0, 0.5, "attention"), (0.5, 2.0, "compute")]
+        );
+    }
+}
