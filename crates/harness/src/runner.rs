@@ -180,9 +180,9 @@ impl<'a> Runner<'a> {
         row.looks = Some(costs.looks as u32);
         row.cache_claimed_bytes = Some(outcome.claimed_bytes);
         row.cache_peak_bytes = Some(costs.peak_bytes);
-        let made = Reference { latent: outcome.latent.to_host(), frames: self.subject.frames(&outcome.latent) };
+        let made = self.subject.decoded(outcome.latent.to_host());
         if let Some(reference) = reference.filter(|_| self.subject.trained) {
-            row.latent_rel_l2 = Some(metrics::latent::relative_l2(&made.latent, &reference.latent)?);
+            row.latent_rel_l2 = Some(metrics::relative_l2(&made.latent, &reference.latent)?);
             if let (Some(frames), Some(reference)) = (&made.frames, &reference.frames) {
                 metrics::measure(row, frames, reference)?;
             }
@@ -250,7 +250,7 @@ impl<'a> Runner<'a> {
 }
 
 /// How serde names a unit variant.
-fn name_of(value: &impl Serialize) -> String {
+pub(crate) fn name_of(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_string)).expect("a unit variant")
 }
 

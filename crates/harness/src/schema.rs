@@ -52,6 +52,7 @@ pub struct RunRow {
     pub seed: u64,
     pub repeat: u32,
     pub error: Option<String>,
+    pub warnings: String,
     pub denoise_s: Option<f64>,
     pub looks_s: Option<f64>,
     pub compute_fraction: Option<f64>,

@@ -3,6 +3,7 @@
 use crate::experiment::Experiment;
 use crate::machine::Machine;
 use crate::metrics::Frames;
+use crate::runner::Reference;
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use mixcache_core::codec::PatchCodec;
@@ -49,7 +50,7 @@ enum Text {
 pub fn settle(mut experiment: Experiment) -> Result<Experiment> {
     let name = &experiment.model.name;
     let config = WanConfig::preset(name).with_context(|| {
-        format!("`model.name = \"{name}\"`: expected one of {}", mixcache_core::models::PRESETS.join(", "))
+        format!("`model.name = \"{name}\"`: expected one of {}", WanConfig::PRESETS.join(", "))
     })?;
     let (dtype, on_cpu) = (dtype(&experiment.model.dtype)?, experiment.model.device == "cpu");
     let needed_gib = config.parameters() as f64 * bytes_of(dtype) as f64 / (1u64 << 30) as f64;
@@ -143,9 +144,20 @@ impl Subject {
 
     /// The initial noise of a seed, the same on every device.
     pub fn noise(&self, seed: u64) -> Latent {
-        let [f, h, w] = self.grid;
-        let shape = [1, self.wan.config().in_dim, f, h, w];
+        let shape = self.latent_shape();
         Latent::from_host(noise(seed, &shape), shape, self.wan.device())
+    }
+
+    fn latent_shape(&self) -> [usize; 5] {
+        let [f, h, w] = self.grid;
+        [1, self.wan.config().in_channels, f, h, w]
+    }
+
+    /// What was made, from the numbers of its latent.
+    pub fn decoded(&self, latent: Vec<f32>) -> Reference {
+        let shape = self.latent_shape();
+        let frames = self.frames(&Latent::from_host(latent.clone(), shape, self.wan.device()));
+        Reference { latent, frames }
     }
 
     /// RGB frames, where the model has a decoder here.

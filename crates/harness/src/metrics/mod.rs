@@ -4,8 +4,8 @@
 //! evaluation scripts (`common_metrics`), so that numbers compare with published tables.
 
 mod latent;
-mod psnr;
-mod ssim;
+pub mod psnr;
+pub mod ssim;
 
 pub use latent::relative_l2;
 

@@ -80,8 +80,7 @@ pub fn compare(folder: &Path, device: &Device) -> Result<Vec<Finding>> {
     json_files(folder, &mut files)?;
     let mut findings = vec![];
     for path in files {
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let json: Value = serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
+        let json = read_json(&path)?;
         let Some(kind) = json["kind"].as_str() else { continue };
         let name = path.strip_prefix(folder).unwrap_or(&path).with_extension("");
         let name = if name.ends_with("case") { name.parent().unwrap_or(&name).to_path_buf() } else { name };
@@ -103,6 +102,15 @@ pub fn compare(folder: &Path, device: &Device) -> Result<Vec<Finding>> {
     }
     ensure!(!findings.is_empty(), "{} holds no case: expected JSON files with a `kind`", folder.display());
     Ok(findings)
+}
+
+/// Python writes NaN and infinities into JSON, which knows neither: they are read as null.
+fn read_json(path: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = ["-Infinity", "Infinity", "NaN"]
+        .iter()
+        .fold(text, |text, word| text.replace(&format!(": {word}"), ": null"));
+    serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))
 }
 
 fn json_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Cached sampling runs: latents at every step, decisions, what was measured, which blocks ran.
 
-use super::{Case, max_abs, number};
+use super::{Case, max_abs, number, read_json};
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{FloatDType, Tensor, TensorData};
 use mixcache_core::denoise::{CacheLimits, Guidance, Job, Outcome, denoise, run_of};
@@ -31,7 +31,7 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Json) -> Result<()> {
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     files.sort();
     for file in files {
-        let recorded: Json = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+        let recorded = read_json(&file)?;
         let Some(name) = recorded["policy"].as_str() else { continue };
         case.name = format!("{}/{name}", folder.file_name().unwrap_or_default().to_string_lossy());
         match Recipe::of(name, &recorded["config"])? {

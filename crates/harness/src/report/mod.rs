@@ -259,7 +259,8 @@ fn heatmap_stem(run: &RunRow, shown: &mut Vec<String>) -> String {
     stem
 }
 
-fn slug(label: &str) -> String {
+/// A label as part of a file name.
+pub(crate) fn slug(label: &str) -> String {
     let plain = label
         .to_lowercase()
         .replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-");

@@ -201,6 +201,12 @@ pub const RUN_COLUMNS: &[Column] = &[
         "",
         "Why the run failed; null if it did not. All measurements of a failed run may be null",
     ),
+    always(
+        "warnings",
+        Text,
+        "",
+        "What the policy warns of, e.g. a signal outside its calibrated range; empty if nothing",
+    ),
     maybe(
         "denoise_s",
         F64,

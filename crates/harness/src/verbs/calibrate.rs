@@ -8,10 +8,11 @@
 use super::Chosen;
 use crate::clock::utc_now;
 use crate::experiment::{Experiment, Variant};
-use crate::metrics::latent::relative_l2;
-use crate::runner::{Prepared, Runner};
+use crate::metrics::relative_l2;
+use crate::runner::{Prepared, Runner, name_of};
 use crate::subject::Subject;
 use anyhow::{Context, Result, ensure};
+use burn::tensor::{FloatDType, Tensor, TensorData};
 use indicatif::{ProgressBar, ProgressStyle};
 use mixcache_core::denoise::denoise;
 use mixcache_core::models::wan::{WanChain, WanCond, WanCtx};
@@ -110,7 +111,7 @@ fn measure(experiment: &Experiment, probes: usize) -> Result<MixCalibration> {
     Ok(MixCalibration {
         model: experiment.model.name.clone(),
         source,
-        sampler: runner.row_sampler(),
+        sampler: name_of(&sampler.kind),
         steps,
         guidance: sampler.guidance,
         drift: median(drifts),
@@ -191,7 +192,7 @@ fn disturbances(job: &Prepared, step: usize, latent: &Latent) -> [Option<Disturb
             }
             hidden = job.chain.unit(i, hidden, &ctx);
             if i + 1 == blocks.end {
-                residual_rms += rms(&hidden.since(before.take().expect("the range has a start")).to_host());
+                residual_rms += rms(hidden.since(before.take().expect("the range has a start")).0);
             }
         }
         predictions.push(job.chain.head(hidden, &ctx));
@@ -207,15 +208,17 @@ fn disturbances(job: &Prepared, step: usize, latent: &Latent) -> [Option<Disturb
         [cond, uncond] => {
             let difference = cond.since(uncond.clone());
             let guided = uncond.clone().add_scaled(job.guidance.scale(), &difference);
-            (rms(&guided.to_host()), Some(rms(&difference.to_host())))
+            (rms(guided.0), Some(rms(difference.0)))
         }
-        _ => (rms(&predictions[0].to_host()), None),
+        _ => (rms(predictions[0].0.clone()), None),
     };
     let hidden_noise = || {
         let (hidden, _) = job.chain.embed(latent, timestep, &job.conds[0]);
         let shape = hidden.0.dims();
-        let values = noise(DISTURBANCE_SEED + 2, &shape).into_iter().map(|n| n * SIGMA * residual_rms).collect();
-        Hidden::from_host(values, shape, &hidden.0.device())
+        let values: Vec<f32> =
+            noise(DISTURBANCE_SEED + 2, &shape).into_iter().map(|n| n * SIGMA * residual_rms).collect();
+        let noise: Tensor<3> = Tensor::from_data(TensorData::new(values, shape), &hidden.0.device());
+        Hidden(noise.cast(hidden.0.dtype()))
     };
     [
         place(Place::Prediction { noise: drawn(step_rms, 0), both: true }),
@@ -229,8 +232,9 @@ fn middle_blocks(run: &Run) -> Range<usize> {
     Mix::default().block_units(run).remove(0)
 }
 
-fn rms(values: &[f32]) -> f32 {
-    (values.iter().map(|v| (*v as f64).powi(2)).sum::<f64>() / values.len() as f64).sqrt() as f32
+fn rms<const D: usize>(tensor: Tensor<D>) -> f32 {
+    let mean_square = tensor.cast(FloatDType::F32).square().mean().into_data();
+    mean_square.as_slice::<f32>().expect("cast to f32")[0].sqrt()
 }
 
 fn median(mut values: Vec<f32>) -> f32 {

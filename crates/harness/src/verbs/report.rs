@@ -13,6 +13,6 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
     let report = crate::report::write(&args.recording)?;
-    println!("{}", report.report_md.display());
+    println!("{}", report.page.display());
     Ok(())
 }

@@ -11,6 +11,8 @@ use crate::subject::Subject;
 use crate::{report, video};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use mixcache_core::weights::Weights;
+use safetensors::tensor::{Dtype, TensorView};
 use std::path::{Path, PathBuf};
 
 /// Run every policy of an experiment; write Parquet, plots and tables.
@@ -33,7 +35,7 @@ pub fn run(args: Args) -> Result<()> {
     let mut recording = open(&experiment, &root, args.fresh)?;
     let subject = Subject::load(&experiment)?;
     let runner = Runner::new(&experiment, &subject);
-    let mut group = Group { folder: recording.directory().to_path_buf(), key: None };
+    let mut group = Group::new(&subject, recording.directory());
     let cells = runner.cells();
     warm_up(&runner, &cells[0], experiment.runs.warmup_steps)?;
     let bar = progress(cells.len() as u64);
@@ -42,12 +44,12 @@ pub fn run(args: Args) -> Result<()> {
         bar.set_message(cell.variant.label.clone());
         let key = runner.row(cell).run_key;
         if !recording.finished().contains(&key) {
-            let reference = group.reference(cell)?;
-            let (row, events, made) = runner.measure(cell, reference.as_ref());
+            let reference = group.reference(cell);
+            let (row, events, made) = runner.measure(cell, reference);
             tell(&bar, &row);
             failures += row.error.is_some() as usize;
             if let Some(made) = made {
-                write_video(&experiment, &subject, cell, &made, reference.as_ref(), recording.directory())?;
+                write_video(&experiment, &subject, cell, &made, reference, recording.directory())?;
                 group.offer(cell, made)?;
             }
             recording.append(&row, &events)?;
@@ -56,11 +58,14 @@ pub fn run(args: Args) -> Result<()> {
     }
     bar.finish_and_clear();
     let folder = recording.finish()?;
-    group.clear();
+    // It only served a resume; a leftover does no harm.
+    let _ = std::fs::remove_file(&group.path);
     let report = report::write(&folder)?;
-    println!("{}", std::fs::read_to_string(&report.table_md)?);
+    for table in report.files.iter().filter(|file| file.extension().is_some_and(|e| e == "md") && **file != report.page) {
+        println!("{}", std::fs::read_to_string(table)?);
+    }
     println!("recorded in {}", folder.display());
-    println!("report      {}", report.report_md.display());
+    println!("report      {}", report.page.display());
     match failures {
         0 => Ok(()),
         n if n == cells.len() => bail!("all {n} runs failed: see the column `error`"),
@@ -104,39 +109,43 @@ fn tell(bar: &ProgressBar, row: &RunRow) {
     }
 }
 
-/// Runs of one prompt, seed and repeat, and the uncached one among them that the others are compared
-/// with. It is kept on disk, so that a resumed sweep finds it.
-struct Group {
-    folder: PathBuf,
-    key: Option<(String, Reference)>,
+/// The uncached run that the others of its prompt, seed and repeat are compared with. Its latent is
+/// kept on disk, so that a resumed sweep finds it.
+struct Group<'a> {
+    subject: &'a Subject,
+    path: PathBuf,
+    current: Option<(String, Reference)>,
 }
 
-impl Group {
+impl<'a> Group<'a> {
+    fn new(subject: &'a Subject, folder: &Path) -> Group<'a> {
+        Group { subject, path: folder.join("reference.safetensors.tmp"), current: None }
+    }
     fn name(cell: &Cell) -> String {
-        format!("reference-{}-{}-{}", cell.prompt, cell.seed, cell.repeat)
+        format!("prompt {}, seed {}, repeat {}", cell.prompt, cell.seed, cell.repeat)
     }
-    fn path(&self) -> PathBuf {
-        self.folder.join("reference.json.tmp")
-    }
-    fn reference(&mut self, cell: &Cell) -> Result<Option<Reference>> {
+    fn reference(&mut self, cell: &Cell) -> Option<&Reference> {
         let name = Group::name(cell);
-        if self.key.as_ref().is_none_or(|(key, _)| *key != name) {
-            self.key = std::fs::read(self.path()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        if self.current.as_ref().is_none_or(|(current, _)| *current != name) {
+            self.current = self.on_disk(&name).map(|reference| (name, reference));
         }
-        Ok(self.key.as_ref().filter(|(key, _)| *key == name).map(|(_, reference)| reference.clone()))
+        self.current.as_ref().map(|(_, reference)| reference)
+    }
+    fn on_disk(&self, name: &str) -> Option<Reference> {
+        let latent = Weights::open(&self.path).ok()?.floats(name)?;
+        Some(self.subject.decoded(latent))
     }
     fn offer(&mut self, cell: &Cell, made: Reference) -> Result<()> {
-        if cell.variant.label == "off" {
-            let entry = (Group::name(cell), made);
-            let path = self.path();
-            std::fs::write(&path, serde_json::to_vec(&entry)?).with_context(|| format!("cannot write {}", path.display()))?;
-            self.key = Some(entry);
+        if cell.variant.label != "off" {
+            return Ok(());
         }
+        let name = Group::name(cell);
+        let bytes: Vec<u8> = made.latent.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let tensor = TensorView::new(Dtype::F32, vec![made.latent.len()], &bytes)?;
+        safetensors::serialize_to_file([(&name, tensor)], None, &self.path)
+            .with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.current = Some((name, made));
         Ok(())
-    }
-    fn clear(&self) {
-        // It only served a resume; a leftover does no harm.
-        let _ = std::fs::remove_file(self.path());
     }
 }
 
