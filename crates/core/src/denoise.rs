@@ -149,11 +149,7 @@ where
     let Job { run, schedule, sampler, guidance, noise, conds } = job;
     assert_eq!(conds.len(), run.branches, "one condition for each pass of a step");
     let claim = policy.begin(&run)?;
-    let needed = claim.bytes(&run);
-    if needed > run.budget_bytes {
-        let budget = run.budget_bytes;
-        return Err(WalkError::OverBudget { needed, budget });
-    }
+    claim.check(&run)?;
     let device = noise.0.device();
     device.sync().expect("the device works before the run");
 

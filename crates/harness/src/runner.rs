@@ -7,7 +7,7 @@ use crate::metrics::{self, Frames};
 use crate::schema::{EventRow, Knob, RunRow};
 use crate::subject::Subject;
 use crate::trace::event_rows;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use mixcache_core::denoise::{CacheLimits, Guidance, Job, Outcome, denoise, run_of};
 use mixcache_core::models::wan::{WanChain, WanCond};
 use mixcache_core::sampler::SamplerKind;
@@ -15,6 +15,7 @@ use mixcache_core::schedule::Schedule;
 use mixcache_core::tensors::Latent;
 use mixcache_policies::PolicySpec;
 use mixcache_policies::plan::{CachePolicy, Run};
+use mixcache_policies::store::WalkError;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,6 +80,30 @@ impl<'a> Runner<'a> {
     /// A runner for `experiment` on `subject`.
     pub fn new(experiment: &'a Experiment, subject: &'a Subject) -> Runner<'a> {
         Runner { experiment, subject, machine: Machine::detect(), data: Arc::new(experiment.data.clone()) }
+    }
+
+    /// Asks every policy whether it fits, and every prompt whether it is understood, before anything runs.
+    ///
+    /// # Errors
+    /// One error with all reasons.
+    pub fn check(&self) -> Result<()> {
+        let mut reasons = vec![];
+        for variant in &self.experiment.policies {
+            let mut policy = variant.spec.policy();
+            let steps = policy.steps(self.experiment.sampler.steps);
+            if steps == 0 {
+                reasons.push(format!("{}: `steps = 0`: expected at least 1", variant.label));
+                continue;
+            }
+            let (run, _) = self.run(variant, steps)?;
+            let fits = policy.begin(&run).map_err(WalkError::from).and_then(|claim| claim.check(&run));
+            reasons.extend(fits.err().map(|reason| format!("{}: {reason}", variant.label)));
+        }
+        for prompt in &self.experiment.runs.prompts {
+            reasons.extend(self.subject.conds(prompt).err().map(|reason| format!("prompt \"{prompt}\": {reason:#}")));
+        }
+        ensure!(reasons.is_empty(), "{} cannot run:\n  {}", self.experiment.name, reasons.join("\n  "));
+        Ok(())
     }
 
     /// Every cell: prompts and seeds outside, policies inside and rotated, so that a machine that

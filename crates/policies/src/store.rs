@@ -13,7 +13,7 @@ pub enum WalkError {
     Unfit(#[from] Unfit),
     /// More memory is claimed than allowed; found out before the first kernel.
     #[error(
-        "the cache needs {} bytes at its peak, the budget is {}: raise `cache_budget_bytes`, or choose a policy that stores less",
+        "the cache needs {} bytes at its peak, the budget is {}: raise `runs.cache_budget_gib`, or choose a policy that stores less",
         needed,
         budget
     )]
@@ -52,6 +52,17 @@ pub enum WalkError {
 impl WalkError {
     pub(crate) fn bad(at: At, why: String) -> WalkError {
         WalkError::BadMove { at, why }
+    }
+}
+
+impl Claim {
+    /// Whether the run's budget holds what is claimed.
+    ///
+    /// # Errors
+    /// [`WalkError::OverBudget`] with both numbers.
+    pub fn check(&self, run: &Run) -> Result<(), WalkError> {
+        let (needed, budget) = (self.bytes(run), run.budget_bytes);
+        if needed > budget { Err(WalkError::OverBudget { needed, budget }) } else { Ok(()) }
     }
 }
 
@@ -98,13 +109,8 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
     /// # Errors
     /// [`WalkError::OverBudget`] when the claim exceeds the run's budget.
     pub fn new(run: Run, claim: &Claim, time_signals: Vec<Vec<f32>>) -> Result<Self, WalkError> {
+        claim.check(&run)?;
         let claimed_bytes = claim.bytes(&run);
-        if claimed_bytes > run.budget_bytes {
-            return Err(WalkError::OverBudget {
-                needed: claimed_bytes,
-                budget: run.budget_bytes,
-            });
-        }
         let costs = Costs {
             reads: !time_signals.is_empty() as usize,
             ..Costs::default()

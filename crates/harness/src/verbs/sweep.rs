@@ -31,10 +31,11 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
     let experiment = args.chosen.settle()?;
-    let root = args.results.join(&experiment.name);
-    let mut recording = open(&experiment, &root, args.fresh)?;
     let subject = Subject::load(&experiment)?;
     let runner = Runner::new(&experiment, &subject);
+    runner.check()?;
+    let root = args.results.join(&experiment.name);
+    let mut recording = open(&experiment, &root, args.fresh)?;
     let mut group = Group::new(&subject, recording.directory());
     let cells = runner.cells();
     warm_up(&runner, &cells[0], experiment.runs.warmup_steps)?;
