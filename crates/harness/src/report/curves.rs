@@ -195,7 +195,17 @@ fn legend(canvas: &Canvas, curves: &[Curve], group: &Group, top: i32) -> Result<
             .or(s.latent_rel_l2)
             .is_some_and(|e| e.interval.is_some())
     }) {
-        note += " Bands: 95 % bootstrap interval of the mean over prompts and seeds.";
+        note += " Bands: 95 % bootstrap interval over prompts and seeds.";
+    }
+    let same = |panel: &Panel, s: &Summary| {
+        panel.identical.is_some() && (panel.value)(s).map(|e| e.value) == panel.identical
+    };
+    if curves
+        .iter()
+        .flat_map(|curve| &curve.points)
+        .any(|s| QUALITY.iter().any(|panel| same(panel, s)))
+    {
+        note += " On the frame: identical to off.";
     }
     note += " Grey, dashed: controls.";
     draw::text(
