@@ -187,7 +187,7 @@ pub fn load(directory: &Path) -> Result<(Vec<RunRow>, Vec<EventRow>)> {
     Ok(split(read_journal(&journal)?.1))
 }
 
-fn split(runs: Vec<(RunRow, Vec<EventRow>)>) -> (Vec<RunRow>, Vec<EventRow>) {
+fn split(runs: Recorded) -> (Vec<RunRow>, Vec<EventRow>) {
     let (runs, events): (Vec<_>, Vec<_>) = runs.into_iter().unzip();
     (runs, events.into_iter().flatten().collect())
 }
@@ -261,10 +261,10 @@ fn write_line(mut journal: &File, line: &Line) -> Result<()> {
 }
 
 type Header = (String, String); // experiment hash, git revision
+type Recorded = Vec<(RunRow, Vec<EventRow>)>;
 
 /// Header, runs, and the length in bytes of the part of the journal that is whole.
-#[allow(clippy::type_complexity)]
-fn read_journal(path: &Path) -> Result<(Option<Header>, Vec<(RunRow, Vec<EventRow>)>, u64)> {
+fn read_journal(path: &Path) -> Result<(Option<Header>, Recorded, u64)> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let (mut header, mut runs, mut whole_bytes) = (None, Vec::new(), 0);
     for (number, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {

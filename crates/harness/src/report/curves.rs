@@ -1,7 +1,7 @@
 //! Quality against speed-up: one curve a series, through the values of its swept knob.
 
 use super::axis::{Axis, number};
-use super::draw::{self, Canvas, INK, PALETTE, SMALL_PX, VERMILLION, WIDTH};
+use super::draw::{self, Canvas, Heading, INK, PALETTE, SMALL_PX, VERMILLION, WIDTH};
 use super::summary::{Estimate, Group, Summary};
 use anyhow::Result;
 use plotters::element::DashedPathElement;
@@ -9,6 +9,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 const HEIGHT: i32 = 900;
+/// Panels never get lower than this, axes included: the picture grows instead.
+const PANEL_LEAST: i32 = 500;
 const LEGEND_ROW: i32 = 30;
 const GREYS: [RGBColor; 3] = [
     RGBColor(110, 110, 110),
@@ -90,9 +92,14 @@ pub fn draw(group: &Group, title: &str) -> Result<Option<String>> {
         format!("{} · {}", group.describe(), group.sample()),
         format!("{}, {} · {}", common.device, common.dtype, common.machine),
     ];
-    let svg = draw::svg(HEIGHT, |canvas| {
-        let top = draw::heading(canvas, title, &subtitle, &super::warnings(group))?;
-        let legend_top = legend(canvas, &curves, group)?;
+    let heading = Heading::new(title, &subtitle, &super::warnings(group))?;
+    let legend_height = 45 + legend_shape(&curves).1 * LEGEND_ROW;
+    let height = HEIGHT.max(heading.height + PANEL_LEAST + legend_height);
+    let svg = draw::svg(height, |canvas| {
+        heading.draw(canvas)?;
+        let top = heading.height;
+        let legend_top = height - legend_height;
+        legend(canvas, &curves, group, legend_top)?;
         let width = (WIDTH - 40) / panels.len() as i32;
         for (i, panel) in panels.iter().enumerate() {
             let left = 20 + i as i32 * width;
@@ -160,16 +167,20 @@ fn curves(group: &Group) -> Vec<Curve<'_>> {
     curves
 }
 
-/// Legend along the bottom, in columns. Returns its upper edge.
-fn legend(canvas: &Canvas, curves: &[Curve], group: &Group) -> Result<i32> {
-    let widest = curves
+/// Columns and rows of the legend.
+fn legend_shape(curves: &[Curve]) -> (i32, i32) {
+    let widths = curves
         .iter()
-        .map(|curve| draw::text_width(&curve.name, SMALL_PX))
-        .max()
-        .unwrap_or(0);
-    let columns = ((WIDTH - 80) / (widest + 110)).clamp(1, curves.len() as i32);
-    let rows = (curves.len() as i32 + columns - 1) / columns;
-    let top = HEIGHT - 45 - rows * LEGEND_ROW;
+        .map(|curve| draw::text_width(&curve.name, SMALL_PX));
+    let widest = widths.max().unwrap_or(0);
+    let count = curves.len() as i32;
+    let columns = ((WIDTH - 80) / (widest + 110)).clamp(1, count);
+    (columns, (count + columns - 1) / columns)
+}
+
+/// Legend along the bottom, the heaviest curve first.
+fn legend(canvas: &Canvas, curves: &[Curve], group: &Group, top: i32) -> Result<()> {
+    let (columns, rows) = legend_shape(curves);
     for (i, curve) in curves.iter().rev().enumerate() {
         let (column, row) = (i as i32 / rows, i as i32 % rows);
         let x = 60 + column * ((WIDTH - 80) / columns);
@@ -184,18 +195,33 @@ fn legend(canvas: &Canvas, curves: &[Curve], group: &Group) -> Result<i32> {
             .or(s.latent_rel_l2)
             .is_some_and(|e| e.interval.is_some())
     }) {
-        note += " Bands: 95 % bootstrap interval of the mean over prompts and seeds.";
+        note += " Bands: 95 % bootstrap interval over prompts and seeds.";
+    }
+    let same = |panel: &Panel, s: &Summary| {
+        panel.identical.is_some() && (panel.value)(s).map(|e| e.value) == panel.identical
+    };
+    if curves
+        .iter()
+        .flat_map(|curve| &curve.points)
+        .any(|s| QUALITY.iter().any(|panel| same(panel, s)))
+    {
+        note += " On the frame: identical to off.";
     }
     note += " Grey, dashed: controls.";
     draw::text(
         canvas,
         &note,
-        (60, HEIGHT - 25),
+        (60, top + rows * LEGEND_ROW + 20),
         SMALL_PX,
         RGBColor(90, 90, 90),
         HPos::Left,
-    )?;
-    Ok(top)
+    )
+}
+
+/// Thin strokes of a digit need more contrast than a thick line of the same colour.
+fn darker(RGBColor(r, g, b): RGBColor) -> RGBColor {
+    let [r, g, b] = [r, g, b].map(|part| (f64::from(part) * 0.72) as u8);
+    RGBColor(r, g, b)
 }
 
 struct Frame {
@@ -272,7 +298,7 @@ fn draw_panel(canvas: &Canvas, panel: &Panel, frame: &Frame, curves: &[Curve]) -
                 continue;
             };
             let at = (x.pixel(speedup.value), y_pixel(estimate.value));
-            labels.put(canvas, &number(*knob), at, curve.style.colour)?;
+            labels.put(canvas, &number(*knob), at, darker(curve.style.colour))?;
         }
     }
     Ok(())

@@ -14,6 +14,8 @@ pub type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 /// Width of every picture in pixels; the PNG has twice as many.
 pub const WIDTH: i32 = 1600;
 
+const HEADING_LEFT: i32 = 40;
+
 /// Smallest text in pixels: what the last row of a lecture hall can read on a 1600×900 slide.
 pub const SMALL_PX: f64 = 17.0;
 
@@ -66,10 +68,14 @@ pub fn save(folder: &Path, stem: &str, svg: &str) -> Result<[PathBuf; 2]> {
     Ok(paths)
 }
 
-fn rasterise(svg: &str) -> Result<Vec<u8>> {
+fn parse(svg: &str) -> Result<usvg::Tree> {
     let mut options = usvg::Options::default();
     options.fontdb_mut().load_font_data(FONT.to_vec());
-    let tree = usvg::Tree::from_str(svg, &options).context("the drawn SVG cannot be parsed")?;
+    usvg::Tree::from_str(svg, &options).context("the drawn SVG cannot be parsed")
+}
+
+fn rasterise(svg: &str) -> Result<Vec<u8>> {
+    let tree = parse(svg)?;
     let size = tree.size();
     let (width, height) = (2 * size.width() as u32, 2 * size.height() as u32);
     let mut pixmap =
@@ -136,29 +142,44 @@ pub fn wrap(text: &str, px: f64, width: i32) -> Vec<String> {
     lines
 }
 
-/// Title, what was run, and what the reader must be warned of. Returns the height they take.
-pub fn heading(
-    canvas: &Canvas,
-    title: &str,
-    subtitle: &[String],
-    warnings: &[String],
-) -> Result<i32> {
-    const LEFT: i32 = 40;
-    let mut y = 40;
-    let mut block = |lines: &[String], px: f64, colour| -> Result<()> {
-        for line in lines
+/// Title, what was run, and what the reader must be warned of, laid out before the picture's height is known.
+pub struct Heading {
+    lines: Vec<(String, f64, RGBColor, i32)>,
+    /// Pixels it takes at the top.
+    pub height: i32,
+}
+
+impl Heading {
+    /// Breaks everything into lines.
+    pub fn new(title: &str, subtitle: &[String], warnings: &[String]) -> Result<Heading> {
+        register_font()?;
+        let mut heading = Heading {
+            lines: Vec::new(),
+            height: 40,
+        };
+        heading.add(&[title.to_string()], 30.0, INK);
+        heading.add(subtitle, 18.0, RGBColor(90, 90, 90));
+        heading.add(warnings, 20.0, RED);
+        Ok(heading)
+    }
+
+    fn add(&mut self, paragraphs: &[String], px: f64, colour: RGBColor) {
+        for line in paragraphs
             .iter()
-            .flat_map(|line| wrap(line, px, WIDTH - 2 * LEFT))
+            .flat_map(|text| wrap(text, px, WIDTH - 2 * HEADING_LEFT))
         {
-            text(canvas, &line, (LEFT, y), px, colour, HPos::Left)?;
-            y += (px * 1.5) as i32;
+            self.lines.push((line, px, colour, self.height));
+            self.height += (px * 1.5) as i32;
+        }
+    }
+
+    /// Draws it at the top.
+    pub fn draw(&self, canvas: &Canvas) -> Result<()> {
+        for (line, px, colour, y) in &self.lines {
+            text(canvas, line, (HEADING_LEFT, *y), *px, *colour, HPos::Left)?;
         }
         Ok(())
-    };
-    block(&[title.to_string()], 30.0, INK)?;
-    block(subtitle, 18.0, RGBColor(90, 90, 90))?;
-    block(warnings, 20.0, RED)?;
-    Ok(y)
+    }
 }
 
 fn font(px: f64) -> FontDesc<'static> {
@@ -171,4 +192,26 @@ fn register_font() -> Result<()> {
         .get_or_init(|| plotters::style::register_font(FAMILY, FontStyle::Normal, FONT).is_ok());
     done.then_some(())
         .ok_or_else(|| anyhow!("the bundled font DejaVuSans.ttf cannot be read"))
+}
+
+/// Every text of a picture with its box in pixels (left, top, right, bottom), and the picture's height.
+#[cfg(test)]
+pub fn text_boxes(svg: &str) -> (Vec<(String, [f32; 4])>, f32) {
+    fn walk(group: &usvg::Group, found: &mut Vec<(String, [f32; 4])>) {
+        for node in group.children() {
+            match node {
+                usvg::Node::Group(group) => walk(group, found),
+                usvg::Node::Text(text) => {
+                    let content = text.chunks().iter().map(|chunk| chunk.text()).collect();
+                    let ink = text.abs_bounding_box();
+                    found.push((content, [ink.left(), ink.top(), ink.right(), ink.bottom()]));
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    let tree = parse(svg).unwrap();
+    walk(tree.root(), &mut found);
+    (found, tree.size().height())
 }

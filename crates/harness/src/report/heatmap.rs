@@ -1,6 +1,6 @@
 //! What one run decided: steps along, blocks up, one panel a guidance branch.
 
-use super::draw::{self, Canvas, INK, PALETTE, SMALL_PX, VERMILLION, WIDTH};
+use super::draw::{self, Canvas, Heading, INK, PALETTE, SMALL_PX, VERMILLION, WIDTH};
 use crate::schema::{EventRow, RunRow};
 use anyhow::Result;
 use plotters::prelude::*;
@@ -8,6 +8,15 @@ use plotters::style::text_anchor::HPos;
 use std::collections::{BTreeMap, BTreeSet};
 
 const COMPUTE: RGBColor = RGBColor(225, 225, 225);
+const OTHER: RGBColor = RGBColor(120, 120, 120);
+const COLOURS: [RGBColor; 6] = [
+    VERMILLION, PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3], PALETTE[4],
+];
+const HEIGHT: i32 = 900;
+/// Panels never get lower than this: the picture grows instead.
+const PANEL_LEAST: i32 = 150;
+/// Title above and ticks below a panel.
+const BETWEEN: i32 = 80;
 const LEFT: i32 = 110;
 const RIGHT: i32 = WIDTH - 40;
 
@@ -35,35 +44,48 @@ pub fn draw(run: &RunRow, events: &[EventRow]) -> Result<String> {
         .unwrap_or(0)
         .max(run.steps);
     let branches: BTreeSet<u32> = events.iter().map(|event| event.branch).collect();
-    let kinds: Vec<&str> = events
-        .iter()
-        .filter(|event| event.action == "reuse")
-        .map(kind)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
+    let kinds = kinds(events);
     let colour = |kind: &str| match kinds.iter().position(|other| *other == kind) {
-        None => COMPUTE,
-        Some(0) => VERMILLION,
-        Some(i) => PALETTE[(i - 1) % PALETTE.len()],
+        Some(place) => COLOURS[place],
+        None if kind == "compute" => COMPUTE,
+        None => OTHER,
     };
     let cells = cells(events, blocks);
-    let panel_height = if branches.len() > 1 { 250 } else { 420 };
     let subtitle = [
         format!(
             "{}, {} {} steps, guidance {}",
             run.model, run.sampler, run.steps, run.guidance
         ),
-        format!("“{}”, seed {}{}", run.prompt, run.seed, outcome(run)),
+        format!(
+            "“{}”, seed {}{}",
+            shortened(&run.prompt),
+            run.seed,
+            outcome(run)
+        ),
     ];
     let warnings: Vec<String> = match run.substituted.as_str() {
         "" => Vec::new(),
         substituted => vec![format!("STAND-IN: {substituted}")],
     };
-    let height = 900.max(330 + branches.len() as i32 * (panel_height + 70));
+    let mut entries = vec![("compute".to_string(), COMPUTE)];
+    entries.extend(
+        kinds
+            .iter()
+            .map(|kind| (format!("reuse: {kind}"), colour(kind))),
+    );
+    if cells.iter().any(|cell| colour(cell.kind) == OTHER) {
+        entries.push(("reuse: other values".to_string(), OTHER));
+    }
+    let entries = legend_places(entries);
+    let legend_height = 110 + entries.last().map_or(0, |entry| entry.at.1);
+    let heading = Heading::new(&format!("Decisions of {}", run.label), &subtitle, &warnings)?;
+    let count = branches.len().max(1) as i32;
+    let room = (HEIGHT - heading.height - legend_height) / count - BETWEEN;
+    let panel_height = room.max(PANEL_LEAST);
+    let height = heading.height + count * (panel_height + BETWEEN) + legend_height;
     draw::svg(height, |canvas| {
-        let title = format!("Decisions of {}", run.label);
-        let mut top = draw::heading(canvas, &title, &subtitle, &warnings)? + 20;
+        heading.draw(canvas)?;
+        let mut top = heading.height + 15;
         for &branch in &branches {
             let grid = Grid {
                 top: top + 30,
@@ -92,15 +114,32 @@ pub fn draw(run: &RunRow, events: &[EventRow]) -> Result<String> {
             INK,
             HPos::Center,
         )?;
-        let entries: Vec<(String, RGBColor)> = std::iter::once(("compute".to_string(), COMPUTE))
-            .chain(
-                kinds
-                    .iter()
-                    .map(|kind| (format!("reuse: {kind}"), colour(kind))),
-            )
-            .collect();
-        legend(canvas, &entries, top + 50)
+        legend(canvas, &entries, top + 45)
     })
+}
+
+/// Values that were reused, those of most decisions first, as many as there are colours.
+fn kinds(events: &[EventRow]) -> Vec<&str> {
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for event in events.iter().filter(|event| event.action == "reuse") {
+        *times.entry(kind(event)).or_default() += 1;
+    }
+    let mut kinds: Vec<(&str, usize)> = times.into_iter().collect();
+    kinds.sort_by_key(|&(_, times)| std::cmp::Reverse(times));
+    kinds
+        .into_iter()
+        .take(COLOURS.len())
+        .map(|(kind, _)| kind)
+        .collect()
+}
+
+/// A prompt that fits into the heading.
+fn shortened(prompt: &str) -> String {
+    const MOST: usize = 160;
+    match prompt.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", prompt[..end].trim_end()),
+        None => prompt.to_string(),
+    }
 }
 
 fn kind(event: &EventRow) -> &str {
@@ -267,41 +306,48 @@ fn marks(canvas: &Canvas, grid: &Grid, events: &[EventRow], branch: u32) -> Resu
     }
     for step in steps(|event| event.action == "look") {
         let at = (grid.x(f64::from(step) + 0.5), grid.bottom - 7);
-        canvas.draw(&Circle::new(at, 4, WHITE.filled()))?;
-        canvas.draw(&Circle::new(at, 3, BLACK.filled()))?;
+        canvas.draw(&Circle::new(at, 5, WHITE.filled()))?;
+        canvas.draw(&Circle::new(at, 4, BLACK.filled()))?;
     }
     Ok(())
 }
 
-fn legend(canvas: &Canvas, entries: &[(String, RGBColor)], mut y: i32) -> Result<()> {
-    let mut x = LEFT;
-    for (name, colour) in entries {
-        let width = 50 + draw::text_width(name, SMALL_PX);
-        if x + width > RIGHT && x > LEFT {
-            (x, y) = (LEFT, y + 32);
+/// A colour with its meaning and its place, counted from the legend's corner.
+struct Entry {
+    name: String,
+    colour: RGBColor,
+    at: (i32, i32),
+}
+
+fn legend_places(entries: Vec<(String, RGBColor)>) -> Vec<Entry> {
+    let (mut x, mut y) = (0, 0);
+    let place = |(name, colour): (String, RGBColor)| {
+        let width = 60 + draw::text_width(&name, SMALL_PX);
+        if x + width > RIGHT - LEFT && x > 0 {
+            (x, y) = (0, y + 32);
         }
-        canvas.draw(&Rectangle::new(
-            [(x, y - 10), (x + 24, y + 10)],
-            colour.filled(),
-        ))?;
+        let at = (x, y);
+        x += width;
+        Entry { name, colour, at }
+    };
+    entries.into_iter().map(place).collect()
+}
+
+fn legend(canvas: &Canvas, entries: &[Entry], top: i32) -> Result<()> {
+    let swatch = |x: i32, y: i32, half: i32, colour: RGBColor| {
+        Rectangle::new([(x, y - half), (x + 24, y + half)], colour.filled())
+    };
+    for Entry { name, colour, at } in entries {
+        let (x, y) = (LEFT + at.0, top + at.1);
+        canvas.draw(&swatch(x, y, 10, *colour))?;
         draw::text(canvas, name, (x + 32, y), SMALL_PX, INK, HPos::Left)?;
-        x += width + 20;
     }
-    y += 34;
-    canvas.draw(&Rectangle::new(
-        [(LEFT, y - 3), (LEFT + 24, y + 2)],
-        INK.filled(),
-    ))?;
-    draw::text(
-        canvas,
-        "reuse forbidden in this step",
-        (LEFT + 32, y),
-        SMALL_PX,
-        INK,
-        HPos::Left,
-    )?;
-    let x = LEFT + 32 + draw::text_width("reuse forbidden in this step", SMALL_PX) + 40;
-    canvas.draw(&Circle::new((x, y), 3, BLACK.filled()))?;
+    let y = top + entries.last().map_or(0, |entry| entry.at.1) + 32;
+    let full = "reuse forbidden in this step";
+    canvas.draw(&swatch(LEFT, y, 2, INK))?;
+    draw::text(canvas, full, (LEFT + 32, y), SMALL_PX, INK, HPos::Left)?;
+    let x = LEFT + 72 + draw::text_width(full, SMALL_PX);
+    canvas.draw(&Circle::new((x, y), 4, BLACK.filled()))?;
     draw::text(
         canvas,
         "a look: the policy measured",

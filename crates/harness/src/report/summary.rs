@@ -32,7 +32,7 @@ pub struct Group {
 pub struct Summary {
     /// Kind of policy.
     pub policy: String,
-    /// Policy with its knobs, and the guidance mode where two were run.
+    /// Policy with its knobs, and the guidance mode where it tells rows apart.
     pub label: String,
     /// Curve it belongs to.
     pub series: String,
@@ -215,19 +215,22 @@ fn pair(row: &RunRow) -> Pair<'_> {
 }
 
 fn group(steps: u32, rows: &[&RunRow]) -> Group {
-    let modes: BTreeSet<&str> = rows
-        .iter()
-        .filter(|row| row.policy == "off")
-        .map(|row| row.guidance_mode.as_str())
-        .collect();
-    let name = |row: &RunRow| match row.guidance_mode.as_str() {
-        mode if modes.len() > 1 && !row.label.contains(mode) => format!("{} ({mode})", row.label),
-        _ => row.label.clone(),
+    // The guidance mode is named where it tells rows apart: among uncached runs, or among policies.
+    let modes = |off: bool| -> BTreeSet<&str> {
+        let rows = rows.iter().filter(|row| (row.policy == "off") == off);
+        rows.map(|row| row.guidance_mode.as_str()).collect()
+    };
+    let several = [modes(false).len() > 1, modes(true).len() > 1];
+    let name = |row: &RunRow, text: &str| match row.guidance_mode.as_str() {
+        mode if several[usize::from(row.policy == "off")] && !text.contains(mode) => {
+            format!("{text} ({mode})")
+        }
+        _ => text.to_string(),
     };
     let mut configurations: BTreeMap<(String, String), Vec<&RunRow>> = BTreeMap::new();
     for &row in rows {
         configurations
-            .entry((row.policy.clone(), name(row)))
+            .entry((row.policy.clone(), name(row, &row.label)))
             .or_default()
             .push(row);
     }
@@ -248,7 +251,11 @@ fn group(steps: u32, rows: &[&RunRow]) -> Group {
 
     let mut summaries: Vec<Summary> = configurations
         .iter()
-        .map(|((policy, label), rows)| summary(policy, label, rows, &off_s))
+        .map(|((_, label), rows)| Summary {
+            label: label.clone(),
+            series: name(rows[0], &rows[0].series),
+            ..summary(rows, &off_s)
+        })
         .collect();
     let speed = |summary: &Summary| {
         summary
@@ -286,14 +293,13 @@ fn succeeded<'a>(rows: &'a [&'a RunRow]) -> impl Iterator<Item = &'a RunRow> {
     rows.iter().copied().filter(|row| row.error.is_none())
 }
 
-fn summary(policy: &str, label: &str, rows: &[&RunRow], off_s: &BTreeMap<Pair, f64>) -> Summary {
+/// Everything but the names, which depend on the other rows.
+fn summary(rows: &[&RunRow], off_s: &BTreeMap<Pair, f64>) -> Summary {
     let first = rows[0];
     let speedups = succeeded(rows).filter_map(|row| Some(off_s.get(&pair(row))? / row.denoise_s?));
     let ok = || succeeded(rows);
     Summary {
-        policy: policy.to_string(),
-        label: label.to_string(),
-        series: first.series.clone(),
+        policy: first.policy.clone(),
         knob: first.knob_name.clone().zip(first.knob),
         runs: ok().count(),
         failures: rows.len() - ok().count(),
@@ -305,6 +311,7 @@ fn summary(policy: &str, label: &str, rows: &[&RunRow], off_s: &BTreeMap<Pair, f
         reads: mean_of(ok().filter_map(|row| row.reads.map(f64::from))),
         cache_claimed_bytes: ok().filter_map(|row| row.cache_claimed_bytes).max(),
         cache_peak_bytes: ok().filter_map(|row| row.cache_peak_bytes).max(),
+        ..Summary::default()
     }
 }
 
@@ -441,7 +448,7 @@ mod tests {
         ];
         let group = summarise(&runs).remove(0);
         assert_eq!(group.baseline, Some(("off (batched)".to_string(), 8.0)));
-        assert_eq!(find(&group, "tea (two-pass)").speedup.unwrap().value, 2.0);
+        assert_eq!(find(&group, "tea").speedup.unwrap().value, 2.0);
         assert_eq!(find(&group, "off (two-pass)").speedup.unwrap().value, 0.8);
     }
 

@@ -16,6 +16,7 @@ use std::io::Write;
 use std::path::Path;
 
 type Row = Map<String, Value>;
+type Named = (String, ColumnType);
 
 const KNOB_PREFIX: &str = "knob_";
 
@@ -112,7 +113,7 @@ fn to_row(row: &impl Serialize) -> Result<Row> {
 }
 
 /// Knobs become columns of their own beside the fixed ones.
-fn flatten(runs: &[RunRow]) -> Result<(Vec<(String, ColumnType)>, Vec<Row>)> {
+fn flatten(runs: &[RunRow]) -> Result<(Vec<Named>, Vec<Row>)> {
     let mut columns: Vec<_> = RUN_COLUMNS
         .iter()
         .map(|c| (c.name.to_string(), c.kind))
@@ -162,7 +163,7 @@ fn knob_type<'a>(values: impl Iterator<Item = &'a Value>) -> ColumnType {
         .unwrap_or(ColumnType::F64)
 }
 
-fn write_parquet(path: &Path, columns: &[(String, ColumnType)], rows: &[Row]) -> Result<()> {
+fn write_parquet(path: &Path, columns: &[Named], rows: &[Row]) -> Result<()> {
     let columns = columns
         .iter()
         .map(|(name, kind)| to_column(name, *kind, rows))
