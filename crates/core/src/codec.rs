@@ -36,7 +36,12 @@ impl PatchCodec {
     pub fn decode(&self, latent: &Latent) -> Tensor<4> {
         let [_, c, f, h, w] = latent.0.dims();
         let [pt, ph, pw] = PATCH;
-        let patches = latent.0.clone().reshape([c, f * h * w]).transpose().matmul(self.basis.clone());
+        let patches = latent
+            .0
+            .clone()
+            .reshape([c, f * h * w])
+            .transpose()
+            .matmul(self.basis.clone());
         (patches + self.mean.clone())
             .reshape([f, h, w, pt, ph, pw, 3])
             .permute([0, 3, 1, 4, 2, 5, 6])

@@ -146,7 +146,14 @@ pub fn denoise<D: Dit<Latent = Latent>>(
 where
     D::Hidden: Feature<Scalar = <Latent as Feature>::Scalar>,
 {
-    let Job { run, schedule, sampler, guidance, noise, conds } = job;
+    let Job {
+        run,
+        schedule,
+        sampler,
+        guidance,
+        noise,
+        conds,
+    } = job;
     assert_eq!(conds.len(), run.branches, "one condition for each pass of a step");
     let claim = policy.begin(&run)?;
     claim.check(&run)?;
@@ -166,7 +173,12 @@ where
         };
         let mut predictions = vec![];
         for (branch, cond) in conds.iter().enumerate() {
-            let at = At { step, branch, unit: 0, full };
+            let at = At {
+                step,
+                branch,
+                unit: 0,
+                full,
+            };
             predictions.push(pass(dit, policy, &mut store, at, &input, cond, &predictions)?);
         }
         let velocity = guided(guidance, predictions);

@@ -74,9 +74,17 @@ fn cuda(name: &str, _: usize) -> Result<Device, DeviceError> {
 fn wgpu(name: &str, index: Option<usize>) -> Result<Device, DeviceError> {
     use burn::tensor::DeviceKind;
     #[cfg(target_os = "linux")]
-    library(name, &["libvulkan.so.1"], "install the Vulkan loader and a driver for the GPU")?;
+    library(
+        name,
+        &["libvulkan.so.1"],
+        "install the Vulkan loader and a driver for the GPU",
+    )?;
     let kind = index.map_or(DeviceKind::DefaultDevice, DeviceKind::DiscreteGpu);
-    working(name, move || Device::wgpu(kind), "no Vulkan adapter answers: check `vulkaninfo`")
+    working(
+        name,
+        move || Device::wgpu(kind),
+        "no Vulkan adapter answers: check `vulkaninfo`",
+    )
 }
 
 #[cfg(feature = "cuda")]
@@ -85,9 +93,17 @@ fn cuda(name: &str, index: usize) -> Result<Device, DeviceError> {
     {
         library(name, &["libcuda.so.1", "libcuda.so"], "install the NVIDIA driver")?;
         let nvrtc = ["libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12"];
-        library(name, &nvrtc, "install the CUDA toolkit's NVRTC and put it on the loader's path")?;
+        library(
+            name,
+            &nvrtc,
+            "install the CUDA toolkit's NVRTC and put it on the loader's path",
+        )?;
     }
-    working(name, move || Device::cuda(index), "CUDA does not start: check `nvidia-smi`, and `$CUDA_PATH/include`")
+    working(
+        name,
+        move || Device::cuda(index),
+        "CUDA does not start: check `nvidia-smi`, and `$CUDA_PATH/include`",
+    )
 }
 
 /// Asks the loader itself for a library: the back ends load it at run time, and panic without it.

@@ -37,12 +37,20 @@ impl Mini {
         let config = WanConfig::preset("wan-mini").expect("a preset");
         let tokens_max = config.text_len;
         let weights = |name, bytes| Weights::embedded(name, bytes);
-        let model = weights("wan-mini", include_bytes!("../models/wan-mini/wan-mini-f16.safetensors"))?;
+        let model = weights(
+            "wan-mini",
+            include_bytes!("../models/wan-mini/wan-mini-f16.safetensors"),
+        )?;
         let codec = weights("wan-mini codec", include_bytes!("../models/wan-mini/codec.safetensors"))?;
-        let text = weights("wan-mini words", include_bytes!("../models/wan-mini/text-table.safetensors"))?;
+        let text = weights(
+            "wan-mini words",
+            include_bytes!("../models/wan-mini/text-table.safetensors"),
+        )?;
         let vocabulary: WordList = serde_json::from_str(include_str!("../models/wan-mini/vocab.json"))
             .expect("the embedded vocabulary parses");
-        let table = text.floats("text_table.weight").expect("the embedded table has its key");
+        let table = text
+            .floats("text_table.weight")
+            .expect("the embedded table has its key");
         Ok(Mini {
             wan: Wan::load(config, model, device, dtype)?,
             text: Vocabulary::new(vocabulary.words, table, tokens_max),

@@ -123,7 +123,10 @@ impl Planes for Latent {
         let disc = Tensor::<3>::from_data(TensorData::new(disc, [1, kept, kept]), &device);
 
         let x = self.0.clone().reshape([b * c * f, h, w]);
-        let (p, q) = (x.clone().matmul(cos_w.clone().transpose()), x.matmul(sin_w.clone().transpose()));
+        let (p, q) = (
+            x.clone().matmul(cos_w.clone().transpose()),
+            x.matmul(sin_w.clone().transpose()),
+        );
         let real = cos_h.clone().matmul(p.clone()) - sin_h.clone().matmul(q.clone());
         let minus_imaginary = sin_h.clone().matmul(p) + cos_h.clone().matmul(q);
         let (real, minus_imaginary) = (real * disc.clone(), minus_imaginary * disc);

@@ -36,8 +36,15 @@ impl Vocabulary {
     /// # Panics
     /// When the table has not one row for each word.
     pub fn new(words: Vec<String>, table: Vec<f32>, tokens_max: usize) -> Vocabulary {
-        assert!(!words.is_empty() && table.len().is_multiple_of(words.len()), "one row for each word");
-        Vocabulary { words, table, tokens_max }
+        assert!(
+            !words.is_empty() && table.len().is_multiple_of(words.len()),
+            "one row for each word"
+        );
+        Vocabulary {
+            words,
+            table,
+            tokens_max,
+        }
     }
     /// Width of a word vector.
     pub fn width(&self) -> usize {
@@ -92,7 +99,10 @@ mod tests {
     #[test]
     fn an_unknown_word_is_an_error_that_lists_the_known() {
         let error = vocabulary().encode("a dog", &Device::flex()).unwrap_err();
-        assert_eq!(error.to_string(), "the model does not know the word `dog`: it knows a, cat");
+        assert_eq!(
+            error.to_string(),
+            "the model does not know the word `dog`: it knows a, cat"
+        );
     }
 
     #[test]

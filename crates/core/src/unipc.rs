@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 pub struct Unipc<Z> {
     sigmas: Vec<f64>,
     order: usize,
-    data: VecDeque<Z>,           // predictions of the data, newest first
-    last: Option<(Z, usize)>,    // latent before the last predictor, and its order
+    data: VecDeque<Z>,        // predictions of the data, newest first
+    last: Option<(Z, usize)>, // latent before the last predictor, and its order
 }
 
 impl<Z: Feature> Unipc<Z> {
@@ -46,7 +46,9 @@ impl<Z: Feature> Unipc<Z> {
         let alpha = 1.0 - to;
 
         // Places of the earlier predictions in units of h, from the newest: r₁ < 0, r₂ < r₁.
-        let mut places: Vec<f64> = (1..order).map(|k| (lambda(self.sigmas[i - k]) - lambda(from)) / h).collect();
+        let mut places: Vec<f64> = (1..order)
+            .map(|k| (lambda(self.sigmas[i - k]) - lambda(from)) / h)
+            .collect();
         if corrected.is_some() {
             places.push(1.0);
         }
@@ -91,7 +93,9 @@ fn gauss(mut rows: Vec<Vec<f64>>) -> Vec<f64> {
     let n = rows.len();
     for column in 0..n {
         let size = |row: &usize| rows[*row][column].abs();
-        let pivot = (column..n).max_by(|a, b| size(a).total_cmp(&size(b))).expect("rows remain");
+        let pivot = (column..n)
+            .max_by(|a, b| size(a).total_cmp(&size(b)))
+            .expect("rows remain");
         rows.swap(column, pivot);
         let top = rows[column].clone();
         for (_, row) in rows.iter_mut().enumerate().filter(|(i, _)| *i != column) {

@@ -37,7 +37,9 @@ pub enum WeightsError {
         found: String,
     },
     /// The keys or shapes are not those of the model.
-    #[error("the weights in {origin} are not those of this model:\n{report}check that the checkpoint and the model's configuration belong together")]
+    #[error(
+        "the weights in {origin} are not those of this model:\n{report}check that the checkpoint and the model's configuration belong together"
+    )]
     Mismatch {
         /// File or folder.
         origin: String,
@@ -96,10 +98,17 @@ impl Weights {
     /// # Errors
     /// [`WeightsError`] when a file is absent, cut short, or not safetensors.
     pub fn open(path: &Path) -> Result<Weights, WeightsError> {
-        let files = if path.is_dir() { checkpoint_files(path)? } else { vec![path.to_path_buf()] };
+        let files = if path.is_dir() {
+            checkpoint_files(path)?
+        } else {
+            vec![path.to_path_buf()]
+        };
         let mut shards = vec![];
         for file in &files {
-            let io = |source| WeightsError::Io { path: file.clone(), source };
+            let io = |source| WeightsError::Io {
+                path: file.clone(),
+                source,
+            };
             let opened = File::open(file).map_err(io)?;
             // SAFETY: the map is private to this process; the caller is told not to change the file.
             let map = unsafe { Mmap::map(&opened) }.map_err(io)?;
@@ -112,7 +121,10 @@ impl Weights {
     /// # Errors
     /// [`WeightsError::Format`] when the bytes are not safetensors.
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<Weights, WeightsError> {
-        Ok(Weights::of(name.to_string(), vec![Shard::new(Bytes::Embedded(bytes), name)?]))
+        Ok(Weights::of(
+            name.to_string(),
+            vec![Shard::new(Bytes::Embedded(bytes), name)?],
+        ))
     }
     fn of(origin: String, shards: Vec<Shard>) -> Weights {
         let keys = shards
@@ -159,12 +171,22 @@ fn checkpoint_files(folder: &Path) -> Result<Vec<PathBuf>, WeightsError> {
     }
     names.sort();
     let ending = |end: &str| -> Vec<PathBuf> {
-        names.iter().filter(|n| n.to_string_lossy().ends_with(end)).cloned().collect()
+        names
+            .iter()
+            .filter(|n| n.to_string_lossy().ends_with(end))
+            .cloned()
+            .collect()
     };
-    let folder_error = |found: String| WeightsError::Folder { folder: folder.to_path_buf(), found };
+    let folder_error = |found: String| WeightsError::Folder {
+        folder: folder.to_path_buf(),
+        found,
+    };
     let index = ending(".safetensors.index.json");
     if let [index] = index.as_slice() {
-        let format = |why: String| WeightsError::Format { origin: index.display().to_string(), why };
+        let format = |why: String| WeightsError::Format {
+            origin: index.display().to_string(),
+            why,
+        };
         let text = fs::read_to_string(index).map_err(io(index))?;
         let parsed: Index = serde_json::from_str(&text).map_err(|e| format(e.to_string()))?;
         let shards: BTreeSet<String> = parsed.weight_map.into_values().collect();
@@ -193,7 +215,12 @@ fn floats(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
     match dtype {
         Dtype::F16 => halves().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
         Dtype::BF16 => halves().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
-        _ => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        _ => bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect(),
     }
 }
 
@@ -294,7 +321,9 @@ impl<'a> Loader<'a> {
         };
         if info.shape != stored || !is_float(info.dtype) {
             let (found, kind) = (&info.shape, info.dtype);
-            self.misshapen.push(format!("{key}: found {found:?} {kind:?}, expected {stored:?} in F32, F16 or BF16"));
+            self.misshapen.push(format!(
+                "{key}: found {found:?} {kind:?}, expected {stored:?} in F32, F16 or BF16"
+            ));
             return Tensor::zeros([1; D], self.device);
         }
         let mut values = floats(bytes, info.dtype);
@@ -312,9 +341,17 @@ impl<'a> Loader<'a> {
         let Source::Files(weights) = self.source else {
             return Ok(());
         };
-        let unknown: Vec<String> = weights.keys.into_keys().filter(|key| !self.taken.contains(key)).collect();
+        let unknown: Vec<String> = weights
+            .keys
+            .into_keys()
+            .filter(|key| !self.taken.contains(key))
+            .collect();
         let mut report = String::new();
-        for (what, keys) in [("missing", self.missing), ("misshapen", self.misshapen), ("unknown", unknown)] {
+        for (what, keys) in [
+            ("missing", self.missing),
+            ("misshapen", self.misshapen),
+            ("unknown", unknown),
+        ] {
             for key in keys.iter().take(LISTED_MAX) {
                 report += &format!("  {what}: {key}\n");
             }

@@ -215,12 +215,22 @@ impl Experiment {
         }
         let here = std::env::current_dir()?;
         let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let folders = here.ancestors().map(Path::to_path_buf).chain([built]).map(|dir| dir.join("experiments"));
+        let folders = here
+            .ancestors()
+            .map(Path::to_path_buf)
+            .chain([built])
+            .map(|dir| dir.join("experiments"));
         let folders: Vec<PathBuf> = folders.filter(|dir| dir.is_dir()).collect();
-        let found = folders.iter().map(|dir| dir.join(format!("{name}.toml"))).find(|path| path.is_file());
+        let found = folders
+            .iter()
+            .map(|dir| dir.join(format!("{name}.toml")))
+            .find(|path| path.is_file());
         found.with_context(|| {
             let known: Vec<String> = folders.iter().flat_map(|dir| names_in(dir)).collect();
-            format!("there is no experiment `{name}`; known: {} (or give the path of a .toml file)", known.join(", "))
+            format!(
+                "there is no experiment `{name}`; known: {} (or give the path of a .toml file)",
+                known.join(", ")
+            )
         })
     }
 
@@ -249,8 +259,16 @@ impl Experiment {
         ] {
             ensure!(value > 0, "`{key}`: found none, expected at least one");
         }
-        ensure!(sampler.shift > 0.0, "`sampler.shift = {}`: expected more than 0", sampler.shift);
-        ensure!(runs.cache_budget_gib >= 0.0, "`runs.cache_budget_gib = {}`: expected 0 or more", runs.cache_budget_gib);
+        ensure!(
+            sampler.shift > 0.0,
+            "`sampler.shift = {}`: expected more than 0",
+            sampler.shift
+        );
+        ensure!(
+            runs.cache_budget_gib >= 0.0,
+            "`runs.cache_budget_gib = {}`: expected 0 or more",
+            runs.cache_budget_gib
+        );
         let mut policies = vec![Variant::off()];
         for table in &wire.policy {
             for variant in multiply_out(table)? {
@@ -298,7 +316,12 @@ impl Experiment {
             bail!("{why}, and {} names no [stand_in]: give --weights DIR", self.name);
         };
         self.substituted = format!("{} stands in for {}: {why}", stand_in.model, self.model.name);
-        self.model = WireModel { name: stand_in.model, weights: None, device: self.model.device, dtype: f32() };
+        self.model = WireModel {
+            name: stand_in.model,
+            weights: None,
+            device: self.model.device,
+            dtype: f32(),
+        };
         (self.video, self.runs.prompts) = (stand_in.video, stand_in.prompts);
         (self.sampler.shift, self.sampler.guidance) = (stand_in.shift, stand_in.guidance);
         for variant in &mut self.policies {
@@ -328,13 +351,22 @@ impl Variant {
 /// 16 hex digits that stand for a definition.
 pub fn hash(definition: &impl Serialize) -> String {
     let json = serde_json::to_vec(definition).expect("plain data");
-    Sha256::digest(json)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(json)[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn names_in(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
-        .filter_map(|e| e.file_name().into_string().ok()?.strip_suffix(".toml").map(str::to_string))
+        .filter_map(|e| {
+            e.file_name()
+                .into_string()
+                .ok()?
+                .strip_suffix(".toml")
+                .map(str::to_string)
+        })
         .collect();
     names.sort();
     names
@@ -380,8 +412,12 @@ fn multiply_out(table: &Table) -> Result<Vec<Variant>> {
     }
     // The knob of the curve is the one with most values; the others make curves of their own.
     let number = |value: &Value| value.as_float().or(value.as_integer().map(|i| i as f64));
-    let numeric = swept.iter().filter(|(_, values)| values.iter().all(|v| number(v).is_some()));
-    let knob = numeric.max_by_key(|(_, values)| values.len()).map(|(key, _)| key.clone());
+    let numeric = swept
+        .iter()
+        .filter(|(_, values)| values.iter().all(|v| number(v).is_some()));
+    let knob = numeric
+        .max_by_key(|(_, values)| values.len())
+        .map(|(key, _)| key.clone());
     let mut settings = vec![fixed];
     for (key, values) in &swept {
         let with = |setting: &Table, value: &Value| {
@@ -389,28 +425,50 @@ fn multiply_out(table: &Table) -> Result<Vec<Variant>> {
             setting.insert(key.clone(), value.clone());
             setting
         };
-        settings = settings.iter().flat_map(|s| values.iter().map(move |v| with(s, v))).collect();
+        settings = settings
+            .iter()
+            .flat_map(|s| values.iter().map(move |v| with(s, v)))
+            .collect();
     }
     settings
         .into_iter()
         .map(|setting| {
             let kind = setting.get("kind").and_then(Value::as_str).unwrap_or("?").to_string();
-            let spec: PolicySpec =
-                setting.clone().try_into().with_context(|| format!("in [[policy]] kind = \"{kind}\""))?;
-            let knob = knob.as_ref().and_then(|key| Some((key.clone(), number(setting.get(key)?)?)));
+            let spec: PolicySpec = setting
+                .clone()
+                .try_into()
+                .with_context(|| format!("in [[policy]] kind = \"{kind}\""))?;
+            let knob = knob
+                .as_ref()
+                .and_then(|key| Some((key.clone(), number(setting.get(key)?)?)));
             let shown = |keep: &dyn Fn(&str) -> bool| {
                 let knobs = setting.iter().filter(|(key, _)| *key != "kind" && keep(key));
-                knobs.map(|(key, value)| format!(" {key}={}", value.to_string().trim_matches('"'))).collect::<String>()
+                knobs
+                    .map(|(key, value)| format!(" {key}={}", value.to_string().trim_matches('"')))
+                    .collect::<String>()
             };
-            let batched = if guidance_mode == Some(GuidanceMode::Batched) { " (batched guidance)" } else { "" };
+            let batched = if guidance_mode == Some(GuidanceMode::Batched) {
+                " (batched guidance)"
+            } else {
+                ""
+            };
             let is_swept = |key: &str| swept.iter().any(|(k, _)| k == key);
             let is_knob = |key: &str| knob.as_ref().is_some_and(|(k, _)| k == key);
             // A named curve hides the knobs that are fixed in it: the name stands for them.
             let named = name.is_some();
             let head = name.clone().unwrap_or(kind);
-            let series = format!("{head}{batched}{}", shown(&|key| !is_knob(key) && (is_swept(key) || !named)));
+            let series = format!(
+                "{head}{batched}{}",
+                shown(&|key| !is_knob(key) && (is_swept(key) || !named))
+            );
             let label = format!("{series}{}", shown(&is_knob));
-            Ok(Variant { spec, label, series, knob, guidance_mode })
+            Ok(Variant {
+                spec,
+                label,
+                series,
+                knob,
+                guidance_mode,
+            })
         })
         .collect()
 }

@@ -24,8 +24,7 @@ impl Machine {
     /// Asks the system. Never fails: what cannot be found is said to be unknown.
     pub fn detect() -> Machine {
         Machine {
-            cpu: field("/proc/cpuinfo", "model name")
-                .unwrap_or_else(|| std::env::consts::ARCH.to_string()),
+            cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.to_string()),
             cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
             memory_gib: field("/proc/meminfo", "MemTotal")
                 .and_then(|text| text.split(' ').next()?.parse::<f64>().ok())

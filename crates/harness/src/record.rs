@@ -53,10 +53,7 @@ impl Recording {
     ) -> Result<Recording> {
         let directory = new_directory(root, experiment_hash)?;
         let write = || -> Result<File> {
-            schema::replace_file(
-                &directory.join("experiment.toml"),
-                experiment_toml.as_bytes(),
-            )?;
+            schema::replace_file(&directory.join("experiment.toml"), experiment_toml.as_bytes())?;
             let machine = serde_json::to_string_pretty(machine)? + "\n";
             schema::replace_file(&directory.join("machine.json"), machine.as_bytes())?;
             let journal = File::create_new(directory.join(JOURNAL))?;
@@ -72,8 +69,7 @@ impl Recording {
             schema::sync_directory(&directory);
             Ok(journal)
         };
-        let journal = write()
-            .with_context(|| format!("cannot start a recording in {}", directory.display()))?;
+        let journal = write().with_context(|| format!("cannot start a recording in {}", directory.display()))?;
         Ok(Recording {
             directory,
             journal,
@@ -142,12 +138,8 @@ impl Recording {
             row: Box::new(row.clone()),
             events: events.to_vec(),
         };
-        write_line(&self.journal, &line).with_context(|| {
-            format!(
-                "cannot append to {}",
-                self.directory.join(JOURNAL).display()
-            )
-        })?;
+        write_line(&self.journal, &line)
+            .with_context(|| format!("cannot append to {}", self.directory.join(JOURNAL).display()))?;
         self.finished.insert(row.run_key.clone());
         Ok(())
     }
@@ -159,8 +151,7 @@ impl Recording {
         schema::write_events(&self.directory.join(EVENTS), &events)?;
         // Last: `runs.parquet` is what marks a recording as finished.
         schema::write_runs(&self.directory.join(RUNS), &runs)?;
-        fs::remove_file(&journal)
-            .with_context(|| format!("cannot remove {}", journal.display()))?;
+        fs::remove_file(&journal).with_context(|| format!("cannot remove {}", journal.display()))?;
         Ok(self.directory)
     }
 }
@@ -172,10 +163,7 @@ impl Recording {
 pub fn load(directory: &Path) -> Result<(Vec<RunRow>, Vec<EventRow>)> {
     let runs = directory.join(RUNS);
     if runs.exists() {
-        return Ok((
-            schema::read_runs(&runs)?,
-            schema::read_events(&directory.join(EVENTS))?,
-        ));
+        return Ok((schema::read_runs(&runs)?, schema::read_events(&directory.join(EVENTS))?));
     }
     let journal = directory.join(JOURNAL);
     if !journal.exists() {
@@ -196,18 +184,13 @@ fn new_directory(root: &Path, experiment_hash: &str) -> Result<PathBuf> {
     fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
     let name = format!("{}-{}", clock::utc_today(), short(experiment_hash));
     for n in 1.. {
-        let name = if n == 1 {
-            name.clone()
-        } else {
-            format!("{name}-{n}")
-        };
+        let name = if n == 1 { name.clone() } else { format!("{name}-{n}") };
         let directory = root.join(name);
         match fs::create_dir(&directory) {
             Ok(()) => return Ok(directory),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("cannot create {}", directory.display()));
+                return Err(error).with_context(|| format!("cannot create {}", directory.display()));
             }
         }
     }
@@ -283,13 +266,8 @@ fn read_journal(path: &Path) -> Result<(Option<Header>, Recorded, u64)> {
             Ok(Line::Run { row, events }) => runs.push((*row, events)),
             Err(_) if is_last => break,
             Err(error) => {
-                return Err(error).with_context(|| {
-                    format!(
-                        "{}, line {}: not a recorded run",
-                        path.display(),
-                        number + 1
-                    )
-                });
+                return Err(error)
+                    .with_context(|| format!("{}, line {}: not a recorded run", path.display(), number + 1));
             }
         }
         whole_bytes += line.len();
@@ -312,15 +290,7 @@ mod tests {
     }
 
     fn create(root: &Path) -> Recording {
-        Recording::create(
-            root,
-            "sweep",
-            "title = 't'",
-            "0123456789abcdef",
-            "abc",
-            &machine(),
-        )
-        .unwrap()
+        Recording::create(root, "sweep", "title = 't'", "0123456789abcdef", "abc", &machine()).unwrap()
     }
 
     fn resume(root: &Path) -> Option<Recording> {
@@ -351,13 +321,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (first, second) = (create(root.path()), create(root.path()));
         assert_ne!(first.directory(), second.directory());
-        let name = first
-            .directory()
-            .file_name()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_string();
+        let name = first.directory().file_name().unwrap().to_str().unwrap().to_string();
         assert_eq!(&name[10..], "-01234567");
         assert!(second.directory().ends_with(format!("{name}-2")));
     }
@@ -374,10 +338,7 @@ mod tests {
         assert_eq!(unfinished.0, [run("a").0, run("b").0]);
         assert_eq!(unfinished.1, [run("a").1, run("b").1].concat());
         assert!(!directory.join(JOURNAL).exists());
-        assert!(
-            resume(root.path()).is_none(),
-            "a finished recording is not resumed"
-        );
+        assert!(resume(root.path()).is_none(), "a finished recording is not resumed");
     }
 
     #[test]
@@ -409,9 +370,7 @@ mod tests {
         let mut recording = create(root.path());
         append(&mut recording, "a");
         let journal = recording.directory().join(JOURNAL);
-        let text = fs::read_to_string(&journal)
-            .unwrap()
-            .replace("\"row\"", "\"raw\"");
+        let text = fs::read_to_string(&journal).unwrap().replace("\"row\"", "\"raw\"");
         fs::write(&journal, text.clone() + &text).unwrap();
         let error = load(recording.directory()).unwrap_err().to_string();
         assert!(error.contains("journal.jsonl, line 2"), "{error}");
@@ -428,18 +387,9 @@ mod tests {
                 .unwrap()
                 .is_some()
         };
-        assert!(
-            !resume("01234567deadbeef", "abc", &machine()),
-            "another experiment"
-        );
-        assert!(
-            !resume("0123456789abcdef", "abd", &machine()),
-            "another revision"
-        );
-        assert!(
-            !resume("0123456789abcdef", "abc", &other),
-            "another machine"
-        );
+        assert!(!resume("01234567deadbeef", "abc", &machine()), "another experiment");
+        assert!(!resume("0123456789abcdef", "abd", &machine()), "another revision");
+        assert!(!resume("0123456789abcdef", "abc", &other), "another machine");
         assert!(resume("0123456789abcdef", "abc", &machine()));
     }
 

@@ -72,14 +72,26 @@ impl Prepared<'_> {
     /// The job over these conditions.
     pub fn job<'c, Cond>(&self, conds: &'c [Cond]) -> Job<'c, Cond> {
         let (run, schedule, noise) = (self.run.clone(), self.schedule.clone(), self.noise.clone());
-        Job { run, schedule, sampler: self.sampler, guidance: self.guidance, noise, conds }
+        Job {
+            run,
+            schedule,
+            sampler: self.sampler,
+            guidance: self.guidance,
+            noise,
+            conds,
+        }
     }
 }
 
 impl<'a> Runner<'a> {
     /// A runner for `experiment` on `subject`.
     pub fn new(experiment: &'a Experiment, subject: &'a Subject) -> Runner<'a> {
-        Runner { experiment, subject, machine: Machine::detect(), data: Arc::new(experiment.data.clone()) }
+        Runner {
+            experiment,
+            subject,
+            machine: Machine::detect(),
+            data: Arc::new(experiment.data.clone()),
+        }
     }
 
     /// Asks every policy whether it fits, and every prompt whether it is understood, before anything runs.
@@ -96,13 +108,26 @@ impl<'a> Runner<'a> {
                 continue;
             }
             let (run, _) = self.run(variant, steps)?;
-            let fits = policy.begin(&run).map_err(WalkError::from).and_then(|claim| claim.check(&run));
+            let fits = policy
+                .begin(&run)
+                .map_err(WalkError::from)
+                .and_then(|claim| claim.check(&run));
             reasons.extend(fits.err().map(|reason| format!("{}: {reason}", variant.label)));
         }
         for prompt in &self.experiment.runs.prompts {
-            reasons.extend(self.subject.conds(prompt).err().map(|reason| format!("prompt \"{prompt}\": {reason:#}")));
+            reasons.extend(
+                self.subject
+                    .conds(prompt)
+                    .err()
+                    .map(|reason| format!("prompt \"{prompt}\": {reason:#}")),
+            );
         }
-        ensure!(reasons.is_empty(), "{} cannot run:\n  {}", self.experiment.name, reasons.join("\n  "));
+        ensure!(
+            reasons.is_empty(),
+            "{} cannot run:\n  {}",
+            self.experiment.name,
+            reasons.join("\n  ")
+        );
         Ok(())
     }
 
@@ -122,7 +147,12 @@ impl<'a> Runner<'a> {
                         others.rotate_left(by);
                     }
                     let all = std::iter::once(off.clone()).chain(others);
-                    cells.extend(all.map(|variant| Cell { variant, prompt, seed, repeat }));
+                    cells.extend(all.map(|variant| Cell {
+                        variant,
+                        prompt,
+                        seed,
+                        repeat,
+                    }));
                     turn += 1;
                 }
             }
@@ -137,7 +167,10 @@ impl<'a> Runner<'a> {
         let schedule = Schedule::new(sampler.kind.grid(), steps, sampler.shift);
         let chain = self.subject.wan.on(self.subject.grid, guidance.batch())?;
         let budget_bytes = (self.experiment.runs.cache_budget_gib * (1u64 << 30) as f64) as u64;
-        let limits = CacheLimits { full: (sampler.full_first, sampler.full_last), budget_bytes };
+        let limits = CacheLimits {
+            full: (sampler.full_first, sampler.full_last),
+            budget_bytes,
+        };
         let data = self.data.clone();
         Ok((run_of(&chain, &schedule, guidance, limits, data), schedule))
     }
@@ -154,7 +187,15 @@ impl<'a> Runner<'a> {
         };
         let chain = self.subject.wan.on(self.subject.grid, guidance.batch())?;
         let (noise, sampler) = (self.subject.noise(seed), self.experiment.sampler.kind);
-        Ok(Prepared { chain, run, schedule, sampler, guidance, noise, conds })
+        Ok(Prepared {
+            chain,
+            run,
+            schedule,
+            sampler,
+            guidance,
+            noise,
+            conds,
+        })
     }
 
     /// Denoises under any policy.
@@ -167,7 +208,12 @@ impl<'a> Runner<'a> {
         steps: usize,
     ) -> Result<Outcome> {
         let prepared = self.prepare(variant, prompt, seed, steps)?;
-        Ok(denoise(&prepared.chain, policy, prepared.job(&prepared.conds), &mut |_| {})?)
+        Ok(denoise(
+            &prepared.chain,
+            policy,
+            prepared.job(&prepared.conds),
+            &mut |_| {},
+        )?)
     }
 
     /// One cell as a row, its decisions, and what it made. A failure is a row with its error.
@@ -226,8 +272,21 @@ impl<'a> Runner<'a> {
         let mode = self.mode(&cell.variant);
         let [f, h, w] = subject.grid;
         let definition = (
-            (&experiment.model, &subject.weights, &experiment.substituted, &video, &sampler, mode),
-            (&cell.variant.spec, prompt, cell.seed, cell.repeat, experiment.runs.cache_budget_gib.to_bits()),
+            (
+                &experiment.model,
+                &subject.weights,
+                &experiment.substituted,
+                &video,
+                &sampler,
+                mode,
+            ),
+            (
+                &cell.variant.spec,
+                prompt,
+                cell.seed,
+                cell.repeat,
+                experiment.runs.cache_budget_gib.to_bits(),
+            ),
         );
         let (policy, knobs) = knobs(&cell.variant.spec);
         RunRow {
@@ -276,7 +335,10 @@ impl<'a> Runner<'a> {
 
 /// How serde names a unit variant.
 pub(crate) fn name_of(value: &impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_string)).expect("a unit variant")
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|v| v.as_str().map(str::to_string))
+        .expect("a unit variant")
 }
 
 /// Kind and knobs of a policy, typed.
@@ -284,9 +346,15 @@ fn knobs(spec: &PolicySpec) -> (String, BTreeMap<String, Knob>) {
     let serde_json::Value::Object(mut fields) = serde_json::to_value(spec).expect("plain data") else {
         unreachable!("a policy is a table");
     };
-    let kind = fields.remove("kind").and_then(|kind| kind.as_str().map(str::to_string)).expect("tagged");
+    let kind = fields
+        .remove("kind")
+        .and_then(|kind| kind.as_str().map(str::to_string))
+        .expect("tagged");
     let knobs = fields.into_iter().map(|(name, value)| {
-        (name, serde_json::from_value(value).expect("knobs are numbers, words and switches"))
+        (
+            name,
+            serde_json::from_value(value).expect("knobs are numbers, words and switches"),
+        )
     });
     (kind, knobs.collect())
 }

@@ -50,7 +50,10 @@ enum Text {
 pub fn settle(mut experiment: Experiment) -> Result<Experiment> {
     let name = &experiment.model.name;
     let config = WanConfig::preset(name).with_context(|| {
-        format!("`model.name = \"{name}\"`: expected one of {}", WanConfig::PRESETS.join(", "))
+        format!(
+            "`model.name = \"{name}\"`: expected one of {}",
+            WanConfig::PRESETS.join(", ")
+        )
     })?;
     let (dtype, on_cpu) = (dtype(&experiment.model.dtype)?, experiment.model.device == "cpu");
     let needed_gib = config.parameters() as f64 * bytes_of(dtype) as f64 / (1u64 << 30) as f64;
@@ -110,7 +113,11 @@ impl Subject {
         }
         let config = WanConfig::preset(&model.name).expect("settled");
         let (wan, weights, trained) = match &model.weights {
-            Some(path) => (load_wan(config, path, &device, dtype)?, path.display().to_string(), true),
+            Some(path) => (
+                load_wan(config, path, &device, dtype)?,
+                path.display().to_string(),
+                true,
+            ),
             None => (Wan::random(config, 0, &device, dtype), "random, seed 0".into(), false),
         };
         let [t, h, w] = WAN_STRIDES;
@@ -165,8 +172,17 @@ impl Subject {
         let codec = self.codec.as_ref()?;
         let frames = codec.decode(latent);
         let [count, height, width, _] = frames.dims();
-        let data = frames.into_data().convert::<f32>().try_to_vec().expect("f32 after conversion");
-        Some(Frames { count, height, width, data })
+        let data = frames
+            .into_data()
+            .convert::<f32>()
+            .try_to_vec()
+            .expect("f32 after conversion");
+        Some(Frames {
+            count,
+            height,
+            width,
+            data,
+        })
     }
 }
 
@@ -190,7 +206,9 @@ fn load_wan(config: WanConfig, path: &Path, device: &Device, dtype: FloatDType) 
 
 /// Text states drawn from the prompt's characters: equal prompts get equal states.
 fn random_text(prompt: &str, width: usize, device: &Device) -> Tensor<3> {
-    let seed = prompt.bytes().fold(0u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte as u64));
+    let seed = prompt
+        .bytes()
+        .fold(0u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte as u64));
     let shape = [1, RANDOM_TOKENS, width];
     Tensor::from_data(TensorData::new(noise(seed, &shape), shape), device)
 }

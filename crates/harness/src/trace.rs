@@ -27,7 +27,11 @@ pub fn event_rows(run_key: &str, run: &Run, trace: &[Event]) -> Vec<EventRow> {
                 unit_to: to as u32,
                 block_from: block(at.unit),
                 // One past the last block touched.
-                block_to: if to > at.unit { block(to - 1).min(run.blocks() as u32 - 1) + 1 } else { block(at.unit) },
+                block_to: if to > at.unit {
+                    block(to - 1).min(run.blocks() as u32 - 1) + 1
+                } else {
+                    block(at.unit)
+                },
                 action: action.into(),
                 value,
                 move_json: serde_json::to_string(act).expect("plain data"),
@@ -55,7 +59,16 @@ pub fn read_trace<'a>(rows: impl IntoIterator<Item = &'a EventRow>) -> Result<Ve
             let act = serde_json::from_str(&row.move_json)
                 .with_context(|| format!("event {} of run {}: cannot read its move", row.index, row.run_key))?;
             let (step, branch, unit) = (row.step as usize, row.branch as usize, row.unit_from as usize);
-            Ok(Event { at: At { step, branch, unit, full: row.full }, act, seen: row.seen.clone() })
+            Ok(Event {
+                at: At {
+                    step,
+                    branch,
+                    unit,
+                    full: row.full,
+                },
+                act,
+                seen: row.seen.clone(),
+            })
         })
         .collect()
 }

@@ -46,12 +46,7 @@ pub fn beside(reference: &Frames, policy: &Frames) -> Result<Frames> {
         .zip(right)
         .flat_map(|(left, right)| [left, right].concat())
         .collect();
-    Frames::new(
-        reference.count,
-        reference.height,
-        reference.width + policy.width,
-        data,
-    )
+    Frames::new(reference.count, reference.height, reference.width + policy.width, data)
 }
 
 fn to_byte(x: f32) -> u8 {
@@ -95,11 +90,7 @@ mod tests {
         let path = folder.path().join("clip.png");
         let frames = ramp(3);
         write_apng(&path, &frames, 16).unwrap();
-        let bytes: Vec<u8> = frames
-            .data
-            .iter()
-            .map(|x| (x * 255.0).round() as u8)
-            .collect();
+        let bytes: Vec<u8> = frames.data.iter().map(|x| (x * 255.0).round() as u8).collect();
         assert_eq!(decoded(&path), (3, bytes, 1.0 / 16.0));
     }
 

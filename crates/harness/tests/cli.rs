@@ -48,7 +48,11 @@ guidance_mode = "batched"
 
 fn mixcache(folder: &Path, arguments: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_mixcache");
-    Command::new(program).args(arguments).current_dir(folder).output().expect("the program starts")
+    Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("the program starts")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -58,7 +62,12 @@ fn text(bytes: &[u8]) -> String {
 #[track_caller]
 fn succeeds(folder: &Path, arguments: &[&str]) -> String {
     let output = mixcache(folder, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
@@ -89,27 +98,67 @@ fn a_sweep_records_reports_replays_and_verifies() {
     let recording = recording(folder.path());
     let (runs, events) = record::load(&recording).unwrap();
     assert_eq!(runs.len(), 5);
-    assert!(runs.iter().all(|run| run.error.is_none() && run.denoise_s.unwrap() > 0.0));
+    assert!(
+        runs.iter()
+            .all(|run| run.error.is_none() && run.denoise_s.unwrap() > 0.0)
+    );
     let off = runs.iter().find(|run| run.label == "off").unwrap();
-    assert_eq!((off.compute_fraction, off.reads, off.cache_peak_bytes), (Some(1.0), Some(0), Some(0)));
+    assert_eq!(
+        (off.compute_fraction, off.reads, off.cache_peak_bytes),
+        (Some(1.0), Some(0), Some(0))
+    );
     let step = runs.iter().find(|run| run.label == "step interval=3").unwrap();
     assert!(step.compute_fraction.unwrap() < 0.7 && step.psnr_db.unwrap() > 10.0);
     assert_eq!(step.cache_peak_bytes, step.cache_claimed_bytes);
-    assert!(events.iter().any(|event| event.run_key == step.run_key && event.action == "reuse"));
-    for file in ["report/report.md", "report/curves.svg", "report/curves.png", "report/table.csv", "videos/off-prompt0.png"] {
+    assert!(
+        events
+            .iter()
+            .any(|event| event.run_key == step.run_key && event.action == "reuse")
+    );
+    for file in [
+        "report/report.md",
+        "report/curves.svg",
+        "report/curves.png",
+        "report/table.csv",
+        "videos/off-prompt0.png",
+    ] {
         assert!(recording.join(file).is_file(), "{file}");
     }
     let path = recording.to_str().unwrap();
-    let shown = succeeds(folder.path(), &["replay", "tiny.toml", "--recording", path, "--run", "first-blocks threshold=0.1"]);
+    let shown = succeeds(
+        folder.path(),
+        &[
+            "replay",
+            "tiny.toml",
+            "--recording",
+            path,
+            "--run",
+            "first-blocks threshold=0.1",
+        ],
+    );
     assert!(shown.contains("bit for bit"), "{shown}");
     succeeds(folder.path(), &["export", path]);
-    assert_eq!(std::fs::read_to_string(recording.join("runs.csv")).unwrap().lines().count(), 6);
+    assert_eq!(
+        std::fs::read_to_string(recording.join("runs.csv"))
+            .unwrap()
+            .lines()
+            .count(),
+        6
+    );
     let shown = succeeds(folder.path(), &["list", "tiny.toml"]);
     assert!(shown.contains("step interval=2"), "{shown}");
     let shown = mixcache(folder.path(), &["verify", "tiny.toml"]);
     let shown = text(&shown.stdout);
-    assert!(shown.contains("ok    off equals the plain forward, bit for bit"), "{shown}");
-    assert!(!shown.lines().any(|line| line.starts_with("WRONG") && !line.contains("faster")), "{shown}");
+    assert!(
+        shown.contains("ok    off equals the plain forward, bit for bit"),
+        "{shown}"
+    );
+    assert!(
+        !shown
+            .lines()
+            .any(|line| line.starts_with("WRONG") && !line.contains("faster")),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -117,16 +166,28 @@ fn an_interrupted_sweep_goes_on_without_repeating_or_losing_a_run() {
     let folder = tiny(&[]);
     let program = env!("CARGO_BIN_EXE_mixcache");
     let mut sweep = Command::new(program);
-    sweep.args(["sweep", "tiny.toml"]).current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
+    sweep
+        .args(["sweep", "tiny.toml"])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let mut sweep = sweep.spawn().unwrap();
     let began = Instant::now();
     let lines = || {
-        let journal = std::fs::read_dir(folder.path().join("results/tiny")).ok()?.next()?.ok()?.path().join("journal.jsonl");
+        let journal = std::fs::read_dir(folder.path().join("results/tiny"))
+            .ok()?
+            .next()?
+            .ok()?
+            .path()
+            .join("journal.jsonl");
         Some(std::fs::read_to_string(journal).ok()?.lines().count())
     };
     while lines().unwrap_or(0) < 3 {
         assert!(began.elapsed() < Duration::from_secs(300), "no run was recorded");
-        assert!(sweep.try_wait().unwrap().is_none(), "the sweep ended before it could be interrupted");
+        assert!(
+            sweep.try_wait().unwrap().is_none(),
+            "the sweep ended before it could be interrupted"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     sweep.kill().unwrap();
@@ -145,8 +206,15 @@ fn an_interrupted_sweep_goes_on_without_repeating_or_losing_a_run() {
 fn refused(folder: &Path, arguments: &[&str]) -> String {
     let output = mixcache(folder, arguments);
     let message = text(&output.stderr);
-    assert!(!output.status.success(), "{arguments:?} was accepted: {}", text(&output.stdout));
-    assert!(message.starts_with("error: ") && !message.contains("panicked"), "{message}");
+    assert!(
+        !output.status.success(),
+        "{arguments:?} was accepted: {}",
+        text(&output.stdout)
+    );
+    assert!(
+        message.starts_with("error: ") && !message.contains("panicked"),
+        "{message}"
+    );
     assert!(!folder.join("results").exists(), "{arguments:?} left something behind");
     message
 }
@@ -159,12 +227,32 @@ fn bad_input_is_one_clear_error_and_leaves_nothing_behind() {
         ("steps = 6", "steps = 0", vec!["sampler.steps", "at least one"]),
         ("steps = 6", "steps = ", vec!["tiny.toml", "line 15"]),
         ("kind = \"unipc\"", "kind = \"ddim\"", vec!["ddim", "euler", "unipc"]),
-        ("interval = [2, 3]", "interval = 0", vec!["step", "interval = 0", "at least 1"]),
-        ("interval = [2, 3]", "interval = []", vec!["interval", "at least one value"]),
+        (
+            "interval = [2, 3]",
+            "interval = 0",
+            vec!["step", "interval = 0", "at least 1"],
+        ),
+        (
+            "interval = [2, 3]",
+            "interval = []",
+            vec!["interval", "at least one value"],
+        ),
         ("interval = [2, 3]", "intervall = 2", vec!["step", "intervall"]),
-        ("threshold = 0.1", "threshold = 0.1\nfirst = 8", vec!["first-blocks", "of 8 blocks"]),
-        ("kind = \"first-blocks\"", "kind = \"fbcache\"", vec!["fbcache", "first-blocks"]),
-        ("cache_budget_gib = 0.1", "cache_budget_gib = 0.0001", vec!["budget", "cache_budget_gib"]),
+        (
+            "threshold = 0.1",
+            "threshold = 0.1\nfirst = 8",
+            vec!["first-blocks", "of 8 blocks"],
+        ),
+        (
+            "kind = \"first-blocks\"",
+            "kind = \"fbcache\"",
+            vec!["fbcache", "first-blocks"],
+        ),
+        (
+            "cache_budget_gib = 0.1",
+            "cache_budget_gib = 0.0001",
+            vec!["budget", "cache_budget_gib"],
+        ),
         ("a star spins on red", "a unicorn spins on red", vec!["unicorn", "star"]),
         ("wan-mini", "wan-maxi", vec!["wan-maxi", "wan2.1-t2v-14b"]),
         ("width = 64", "width = 96", vec!["video", "96"]),
@@ -182,7 +270,10 @@ fn a_device_or_checkpoint_that_is_not_there_is_one_clear_error() {
     let folder = tiny(&[]);
     let message = refused(folder.path(), &["sweep", "tiny.toml", "--device", "tpu"]);
     assert!(message.contains("tpu") && message.contains("cpu"), "{message}");
-    let message = refused(folder.path(), &["sweep", "tiny.toml", "--weights", "nowhere.safetensors"]);
+    let message = refused(
+        folder.path(),
+        &["sweep", "tiny.toml", "--weights", "nowhere.safetensors"],
+    );
     assert!(message.contains("nowhere.safetensors"), "{message}");
     std::fs::write(folder.path().join("torn.safetensors"), [255u8; 100]).unwrap();
     let message = refused(folder.path(), &["sweep", "tiny.toml", "--weights", "torn.safetensors"]);
@@ -190,7 +281,10 @@ fn a_device_or_checkpoint_that_is_not_there_is_one_clear_error() {
     let message = refused(folder.path(), &["sweep", "tiny.toml", "--results", "torn.safetensors"]);
     assert!(message.contains("torn.safetensors"), "{message}");
     let message = refused(folder.path(), &["sweep", "no-such-experiment"]);
-    assert!(message.contains("no-such-experiment") && message.contains("mini"), "{message}");
+    assert!(
+        message.contains("no-such-experiment") && message.contains("mini"),
+        "{message}"
+    );
     let message = refused(folder.path(), &["report", "nowhere"]);
     assert!(message.contains("nowhere"), "{message}");
     let message = refused(folder.path(), &["parity", "nowhere"]);
@@ -217,12 +311,28 @@ fn a_model_that_cannot_be_had_gives_its_stand_in_and_says_so_everywhere() {
     std::fs::write(folder.path().join("short14b.toml"), short).unwrap();
     let coefficients = folder.path().join("coefficients");
     std::fs::create_dir(&coefficients).unwrap();
-    std::fs::copy(experiment.with_file_name("coefficients/teacache.toml"), coefficients.join("teacache.toml")).unwrap();
+    std::fs::copy(
+        experiment.with_file_name("coefficients/teacache.toml"),
+        coefficients.join("teacache.toml"),
+    )
+    .unwrap();
     let shown = succeeds(folder.path(), &["sweep", "short14b.toml"]);
-    assert!(shown.starts_with("SUBSTITUTED: wan-mini stands in for wan2.1-t2v-14b"), "{shown}");
-    let recording = std::fs::read_dir(folder.path().join("results/short14b")).unwrap().next().unwrap().unwrap().path();
+    assert!(
+        shown.starts_with("SUBSTITUTED: wan-mini stands in for wan2.1-t2v-14b"),
+        "{shown}"
+    );
+    let recording = std::fs::read_dir(folder.path().join("results/short14b"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     let (runs, _) = record::load(&recording).unwrap();
-    assert!(runs.iter().all(|run| run.error.is_none() && run.substituted.contains("stands in")), "{runs:?}");
+    assert!(
+        runs.iter()
+            .all(|run| run.error.is_none() && run.substituted.contains("stands in")),
+        "{runs:?}"
+    );
     for file in ["report/report.md", "report/curves.svg"] {
         let shown = std::fs::read_to_string(recording.join(file)).unwrap();
         assert!(shown.contains("stands in for") || shown.contains("STAND-IN"), "{file}");

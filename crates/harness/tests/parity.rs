@@ -11,9 +11,17 @@ fn the_committed_cases_are_equal() {
     assert!(failures.is_empty(), "{failures:#?}");
     let measured = |case: &str| {
         let of_case = findings.iter().filter(|f| f.case.starts_with(case));
-        of_case.filter(|f| matches!(f.verdict, Verdict::Measured { .. })).count()
+        of_case
+            .filter(|f| matches!(f.verdict, Verdict::Measured { .. }))
+            .count()
     };
-    for case in ["wan", "schedulers/euler", "schedulers/unipc", "trajectories/teacache", "trajectories/dbcache"] {
+    for case in [
+        "wan",
+        "schedulers/euler",
+        "schedulers/unipc",
+        "trajectories/teacache",
+        "trajectories/dbcache",
+    ] {
         assert!(measured(case) > 0, "nothing was compared for {case}");
     }
 }

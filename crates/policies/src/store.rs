@@ -62,7 +62,11 @@ impl Claim {
     /// [`WalkError::OverBudget`] with both numbers.
     pub fn check(&self, run: &Run) -> Result<(), WalkError> {
         let (needed, budget) = (self.bytes(run), run.budget_bytes);
-        if needed > budget { Err(WalkError::OverBudget { needed, budget }) } else { Ok(()) }
+        if needed > budget {
+            Err(WalkError::OverBudget { needed, budget })
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -79,7 +79,14 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tens
         x.reshape([b, m, heads, d / heads]).swap_dims(1, 2) // [b, h, m, d/h]
     };
     // An explicit scale or mask would keep GPU back ends from their fused kernels; the default scale is 1/√(d/h).
-    let mixed = fused_attention(split(q), split(k), split(v), None, None, AttentionModuleOptions::default());
+    let mixed = fused_attention(
+        split(q),
+        split(k),
+        split(v),
+        None,
+        None,
+        AttentionModuleOptions::default(),
+    );
     mixed.swap_dims(1, 2).reshape([b, n, d])
 }
 
@@ -112,7 +119,10 @@ mod tests {
             let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
             let expected = 0.5 * x * (1.0 + u.tanh());
             // A few f32 roundings of values up to 8.
-            assert!((ours as f64 - expected).abs() < 2e-6, "gelu({x}) = {ours}, expected {expected}");
+            assert!(
+                (ours as f64 - expected).abs() < 2e-6,
+                "gelu({x}) = {ours}, expected {expected}"
+            );
         }
     }
 
@@ -123,6 +133,9 @@ mod tests {
         let angles = Tensor::<1>::from_floats([0.5, std::f32::consts::FRAC_PI_2], &device).reshape([1, 1, 1, 2]);
         let turned = crate::tensors::host(rotate(x, &[angles.clone().cos(), angles.sin()]));
         assert!((turned[0].hypot(turned[1]) - 5.0).abs() < 1e-6); // rounding
-        assert!(turned[2].abs() < 1e-6 && (turned[3] - 1.0).abs() < 1e-6, "a quarter turn takes (1, 0) to (0, 1)");
+        assert!(
+            turned[2].abs() < 1e-6 && (turned[3] - 1.0).abs() < 1e-6,
+            "a quarter turn takes (1, 0) to (0, 1)"
+        );
     }
 }

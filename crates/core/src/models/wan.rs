@@ -82,12 +82,7 @@ impl Wan {
     ///
     /// # Errors
     /// [`WeightsError::Mismatch`] naming what is missing, misshapen or unknown.
-    pub fn load(
-        config: WanConfig,
-        weights: Weights,
-        device: &Device,
-        dtype: FloatDType,
-    ) -> Result<Wan, WeightsError> {
+    pub fn load(config: WanConfig, weights: Weights, device: &Device, dtype: FloatDType) -> Result<Wan, WeightsError> {
         let rename = keys::layout(&weights);
         let mut loader = Loader::files(weights, rename, device, dtype);
         let wan = Wan::build(config, device, &mut loader);
@@ -113,7 +108,11 @@ impl Wan {
             ],
             time: TimeEmbedding::build(&config, loader),
             blocks,
-            head: loader.linear_in(FloatDType::F32, "head.head", &[config.out_channels * config.patch_volume(), d]),
+            head: loader.linear_in(
+                FloatDType::F32,
+                "head.head",
+                &[config.out_channels * config.patch_volume(), d],
+            ),
             head_modulation: table(loader.take("head.modulation", [1, 2, d])),
             config,
         }
@@ -142,7 +141,12 @@ impl Wan {
         let [b, tokens, width] = text.dims();
         let (text_len, text_dim) = (self.config.text_len, self.config.text_dim);
         if width != text_dim || tokens > text_len {
-            return Err(TextShapeError { tokens, width, text_len, text_dim });
+            return Err(TextShapeError {
+                tokens,
+                width,
+                text_len,
+                text_dim,
+            });
         }
         let text = text.cast(self.dtype);
         let padded = if tokens == text_len {
@@ -177,7 +181,14 @@ impl Attention {
     fn build(key: &str, d: usize, loader: &mut Loader) -> Attention {
         let [q, k, v, o] = ["q", "k", "v", "o"].map(|part| loader.linear(&format!("{key}.{part}"), d, d));
         let [norm_q, norm_k] = ["norm_q", "norm_k"].map(|part| loader.take(&format!("{key}.{part}.weight"), [d]));
-        Attention { q, k, v, o, norm_q, norm_k }
+        Attention {
+            q,
+            k,
+            v,
+            o,
+            norm_q,
+            norm_k,
+        }
     }
 }
 

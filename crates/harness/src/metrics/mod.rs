@@ -90,11 +90,7 @@ impl Frames {
             frames.data.len()
         );
         if let Some(at) = frames.data.iter().position(|x| !x.is_finite()) {
-            anyhow::bail!(
-                "frame {} holds {}",
-                at / frames.frame_len(),
-                frames.data[at]
-            );
+            anyhow::bail!("frame {} holds {}", at / frames.frame_len(), frames.data[at]);
         }
         Ok(frames)
     }

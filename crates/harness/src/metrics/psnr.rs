@@ -15,17 +15,10 @@ pub fn pooled(frames: &Frames, reference: &Frames) -> Option<f64> {
 
 /// 20·log10(1/√MSE) = −10·log10(MSE); 100 dB below 1e-10, as in TeaCache's `calculate_psnr.py`.
 fn psnr_db(mse: f64) -> f64 {
-    if mse < 1e-10 {
-        100.0
-    } else {
-        -10.0 * mse.log10()
-    }
+    if mse < 1e-10 { 100.0 } else { -10.0 * mse.log10() }
 }
 
 fn mse(a: &[f32], b: &[f32]) -> f64 {
-    let squares = a
-        .iter()
-        .zip(b)
-        .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
+    let squares = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
     squares.sum::<f64>() / a.len() as f64
 }

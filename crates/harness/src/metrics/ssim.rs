@@ -35,17 +35,12 @@ fn ssim(a: &[f64], b: &[f64], width: usize, window: &[f64; WINDOW]) -> f64 {
     let product = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).collect::<Vec<_>>();
     let blur = |plane: &[f64]| blur(plane, width, window);
     let (mean_a, mean_b) = (blur(a), blur(b));
-    let (aa, bb, ab) = (
-        blur(&product(a, a)),
-        blur(&product(b, b)),
-        blur(&product(a, b)),
-    );
+    let (aa, bb, ab) = (blur(&product(a, a)), blur(&product(b, b)), blur(&product(a, b)));
     let total: f64 = (0..mean_a.len())
         .map(|i| {
             let (ma, mb) = (mean_a[i], mean_b[i]);
             let (var_a, var_b, cov) = (aa[i] - ma * ma, bb[i] - mb * mb, ab[i] - ma * mb);
-            ((2.0 * ma * mb + C1) * (2.0 * cov + C2))
-                / ((ma * ma + mb * mb + C1) * (var_a + var_b + C2))
+            ((2.0 * ma * mb + C1) * (2.0 * cov + C2)) / ((ma * ma + mb * mb + C1) * (var_a + var_b + C2))
         })
         .sum();
     total / mean_a.len() as f64
@@ -65,15 +60,11 @@ fn blur(plane: &[f64], width: usize, window: &[f64; WINDOW]) -> Vec<f64> {
 }
 
 fn dot<'a>(values: impl Iterator<Item = &'a f64>, window: &[f64; WINDOW]) -> f64 {
-    values
-        .zip(window)
-        .map(|(value, weight)| value * weight)
-        .sum()
+    values.zip(window).map(|(value, weight)| value * weight).sum()
 }
 
 fn gaussian() -> [f64; WINDOW] {
     let centre = (WINDOW / 2) as f64;
-    let raw: [f64; WINDOW] =
-        std::array::from_fn(|i| (-(i as f64 - centre).powi(2) / (2.0 * SIGMA * SIGMA)).exp());
+    let raw: [f64; WINDOW] = std::array::from_fn(|i| (-(i as f64 - centre).powi(2) / (2.0 * SIGMA * SIGMA)).exp());
     raw.map(|weight| weight / raw.iter().sum::<f64>())
 }

@@ -10,22 +10,14 @@ fn golden(name: &str) -> Frames {
     let [t, h, w, _] = tensor.shape() else {
         panic!("[t, h, w, c]")
     };
-    let data = tensor
-        .data()
-        .iter()
-        .map(|&byte| f32::from(byte) / 255.0)
-        .collect();
+    let data = tensor.data().iter().map(|&byte| f32::from(byte) / 255.0).collect();
     Frames::new(*t, *h, *w, data).unwrap()
 }
 
 fn measured(frames: &Frames, reference: &Frames) -> (f64, f64, f64) {
     let mut row = RunRow::default();
     measure(&mut row, frames, reference).unwrap();
-    (
-        row.psnr_db.unwrap(),
-        row.psnr_pooled_db.unwrap(),
-        row.ssim.unwrap(),
-    )
+    (row.psnr_db.unwrap(), row.psnr_pooled_db.unwrap(), row.ssim.unwrap())
 }
 
 fn flat(count: usize, side: usize, value: f32) -> Frames {
@@ -101,10 +93,7 @@ fn frames_of_another_size_are_not_cropped_but_refused() {
 fn a_diverged_video_has_no_quality() {
     let mut data = vec![0.5; 2 * 4 * 4 * 3];
     data[60] = f32::NAN;
-    assert_eq!(
-        Frames::new(2, 4, 4, data).unwrap_err().to_string(),
-        "frame 1 holds NaN"
-    );
+    assert_eq!(Frames::new(2, 4, 4, data).unwrap_err().to_string(), "frame 1 holds NaN");
 }
 
 #[test]

@@ -67,7 +67,11 @@ impl Case<'_> {
         self.add("", Verdict::NotCovered(why.into()));
     }
     fn add(&mut self, quantity: impl Into<String>, verdict: Verdict) {
-        self.findings.push(Finding { case: self.name.clone(), quantity: quantity.into(), verdict });
+        self.findings.push(Finding {
+            case: self.name.clone(),
+            quantity: quantity.into(),
+            verdict,
+        });
     }
 }
 
@@ -83,8 +87,16 @@ pub fn compare(folder: &Path, device: &Device) -> Result<Vec<Finding>> {
         let json = read_json(&path)?;
         let Some(kind) = json["kind"].as_str() else { continue };
         let name = path.strip_prefix(folder).unwrap_or(&path).with_extension("");
-        let name = if name.ends_with("case") { name.parent().unwrap_or(&name).to_path_buf() } else { name };
-        let mut case = Case { name: name.display().to_string(), device, findings: vec![] };
+        let name = if name.ends_with("case") {
+            name.parent().unwrap_or(&name).to_path_buf()
+        } else {
+            name
+        };
+        let mut case = Case {
+            name: name.display().to_string(),
+            device,
+            findings: vec![],
+        };
         let done = match kind {
             "wan_transformer" => wan::compare(&mut case, &path, &json),
             "wan_cfg_trajectory" => trajectories::compare(&mut case, &path, &json),
@@ -100,7 +112,11 @@ pub fn compare(folder: &Path, device: &Device) -> Result<Vec<Finding>> {
         }
         findings.extend(case.findings);
     }
-    ensure!(!findings.is_empty(), "{} holds no case: expected JSON files with a `kind`", folder.display());
+    ensure!(
+        !findings.is_empty(),
+        "{} holds no case: expected JSON files with a `kind`",
+        folder.display()
+    );
     Ok(findings)
 }
 
@@ -129,7 +145,9 @@ fn json_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 
 /// A number in a JSON file, or an error that names it.
 fn number(json: &Value, pointer: &str) -> Result<f64> {
-    json.pointer(pointer).and_then(Value::as_f64).with_context(|| format!("no number `{pointer}`"))
+    json.pointer(pointer)
+        .and_then(Value::as_f64)
+        .with_context(|| format!("no number `{pointer}`"))
 }
 
 fn max_abs(a: &[f32], b: &[f32]) -> f64 {

@@ -13,17 +13,24 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> 
     let recorded = Weights::open(&path.with_extension("safetensors"))?;
     let runs = json["runs"].as_object().context("no table `runs`")?;
     let euler = json["kind"] == "scheduler_euler";
-    let (sigma_tolerance, latent_tolerance) =
-        (number(json, "/tolerance/sigmas_max_abs")?, number(json, "/tolerance/traj_max_abs")?);
+    let (sigma_tolerance, latent_tolerance) = (
+        number(json, "/tolerance/sigmas_max_abs")?,
+        number(json, "/tolerance/traj_max_abs")?,
+    );
     for (name, run) in runs {
         let floats = |what: &str| {
             let key = format!("{name}.{what}");
-            recorded.floats(&key).with_context(|| format!("no float tensor `{key}`"))
+            recorded
+                .floats(&key)
+                .with_context(|| format!("no float tensor `{key}`"))
         };
         let steps = number(run, "/steps")? as usize;
         let shift = number(run, "/shift").or_else(|_| number(run, "/flow_shift"))?;
         let order = run.pointer("/config/solver_order").and_then(Value::as_u64).unwrap_or(2) as usize;
-        let solver = run.pointer("/config/solver_type").and_then(Value::as_str).unwrap_or("bh2");
+        let solver = run
+            .pointer("/config/solver_type")
+            .and_then(Value::as_str)
+            .unwrap_or("bh2");
         if !euler && solver != "bh2" {
             case.not_covered(format!("{name}: UniPC with {solver}"));
             continue;
@@ -42,7 +49,9 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> 
             sigma_tolerance,
         );
         // Recorded integers must be met exactly, floats to two thousandths of a timestep.
-        let integers = run["timesteps_dtype"].as_str().is_some_and(|dtype| dtype.contains("int"));
+        let integers = run["timesteps_dtype"]
+            .as_str()
+            .is_some_and(|dtype| dtype.contains("int"));
         case.measured(
             format!("{name}: timesteps, largest difference"),
             max_abs(&schedule.timesteps, &floats("timesteps")?),

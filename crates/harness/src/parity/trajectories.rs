@@ -25,14 +25,20 @@ const METRICS: f64 = 1e-4;
 /// Compares each recorded policy beside the folder of the model.
 pub(super) fn compare(case: &mut Case, path: &Path, json: &Json) -> Result<()> {
     let model = path.parent().context("a case stands in a folder")?;
-    let folder = model.parent().context("the model's folder stands among the recorded policies")?;
+    let folder = model
+        .parent()
+        .context("the model's folder stands among the recorded policies")?;
     let setting = Setting::read(model, json, case)?;
-    let mut files: Vec<_> = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    let mut files: Vec<_> = std::fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     files.sort();
     for file in files {
         let recorded = read_json(&file)?;
-        let Some(name) = recorded["policy"].as_str() else { continue };
+        let Some(name) = recorded["policy"].as_str() else {
+            continue;
+        };
         case.name = format!("{}/{name}", folder.file_name().unwrap_or_default().to_string_lossy());
         match Recipe::of(name, &recorded["config"])? {
             Ok(recipe) => setting.compare(case, recipe, &recorded, &file.with_extension("safetensors"))?,
@@ -55,7 +61,12 @@ impl Recipe {
     fn of(name: &str, config: &Json) -> Result<Result<Recipe, String>> {
         let get = |key: &str| number(config, &format!("/{key}"));
         let count = |key: &str| get(key).map_or(0, |n| n as usize);
-        let recipe = |policy, metric| Recipe { policy, full: (0, 0), data: Data::default(), metric };
+        let recipe = |policy, metric| Recipe {
+            policy,
+            full: (0, 0),
+            data: Data::default(),
+            metric,
+        };
         let has = |key: &str| config.get(key).is_some();
         if name == "no_cache" {
             return Ok(Ok(recipe(Box::new(Off::default()), "")));
@@ -81,16 +92,31 @@ impl Recipe {
             let coefficients = TeaCoefficients {
                 model: "any".into(),
                 source: "the recording".into(),
-                signal: if signal.starts_with("temb") { TimeSignal::Embedding } else { TimeSignal::Projection },
+                signal: if signal.starts_with("temb") {
+                    TimeSignal::Embedding
+                } else {
+                    TimeSignal::Projection
+                },
                 polynomial: polynomial.iter().filter_map(Json::as_f64).collect(),
                 range: [f64::NEG_INFINITY, f64::INFINITY],
             };
             let steps = count("steps");
             // The reference counts calls, two a step.
-            let full = (get("ret_steps_calls")? as usize / 2, steps.saturating_sub(get("cutoff_calls")? as usize / 2));
-            let data = Data { tea: [("recorded".into(), coefficients)].into(), ..Data::default() };
+            let full = (
+                get("ret_steps_calls")? as usize / 2,
+                steps.saturating_sub(get("cutoff_calls")? as usize / 2),
+            );
+            let data = Data {
+                tea: [("recorded".into(), coefficients)].into(),
+                ..Data::default()
+            };
             let policy = Box::new(Tea::new(get("threshold")?, "recorded"));
-            return Ok(Ok(Recipe { policy, full, data, metric: "rel_l1" }));
+            return Ok(Ok(Recipe {
+                policy,
+                full,
+                data,
+                metric: "rel_l1",
+            }));
         }
         Ok(Err("its policy is not built yet".into()))
     }
@@ -119,7 +145,10 @@ impl Setting {
         let shape = shape.context("`latents`: expected five dimensions")?;
         let latent = Latent::from_host(floats("latents")?, shape, case.device);
         let config = std::fs::read_to_string(model.join("config.json")).context("no config.json")?;
-        let config = WanConfig { text_len: texts[0].dims()[1], ..WanConfig::parse(&config)? };
+        let config = WanConfig {
+            text_len: texts[0].dims()[1],
+            ..WanConfig::parse(&config)?
+        };
         let weights = Weights::open(&model.join("diffusers.safetensors"))?;
         let steps = number(json, "/case/steps")? as usize;
         Ok(Setting {
@@ -136,14 +165,30 @@ impl Setting {
         let tensors = Weights::open(tensors)?;
         let latents = tensors.floats("latents").context("no float tensor `latents`")?;
         if let (Some(sigmas), Some(timesteps)) = (tensors.floats("sigmas"), tensors.floats("timesteps")) {
-            case.measured("sigmas, largest difference", max_abs(&self.schedule.sigmas, &sigmas), 2e-6);
-            case.measured("timesteps, largest difference", max_abs(&self.schedule.timesteps, &timesteps), 2e-3);
+            case.measured(
+                "sigmas, largest difference",
+                max_abs(&self.schedule.sigmas, &sigmas),
+                2e-6,
+            );
+            case.measured(
+                "timesteps, largest difference",
+                max_abs(&self.schedule.timesteps, &timesteps),
+                2e-3,
+            );
         }
         let metric = recipe.metric;
         let (outcome, ours) = self.denoise(recipe)?;
         let size = latents.len() / (self.schedule.steps() + 1);
-        ensure!(ours.len() * size == latents.len(), "`latents`: found {} numbers", latents.len());
-        let worst = ours.iter().zip(latents.chunks(size)).map(|(a, b)| relative_l2(a, b)).fold(0.0, f64::max);
+        ensure!(
+            ours.len() * size == latents.len(),
+            "`latents`: found {} numbers",
+            latents.len()
+        );
+        let worst = ours
+            .iter()
+            .zip(latents.chunks(size))
+            .map(|(a, b)| relative_l2(a, b))
+            .fold(0.0, f64::max);
         case.measured("latents at every step, relative L2 (worst)", worst, LATENTS);
 
         let decisions = recorded["decisions"].as_array().cloned().unwrap_or_default();
@@ -160,8 +205,16 @@ impl Setting {
                     compared += 1;
                 }
             }
-            case.measured(format!("{} decisions, different ones", decisions.len()), different as f64, 0.0);
-            case.measured(format!("{compared} values of {metric}, relative difference (worst)"), furthest, METRICS);
+            case.measured(
+                format!("{} decisions, different ones", decisions.len()),
+                different as f64,
+                0.0,
+            );
+            case.measured(
+                format!("{compared} values of {metric}, relative difference (worst)"),
+                furthest,
+                METRICS,
+            );
         }
         let rows = recorded["trace"].as_array().cloned().unwrap_or_default();
         let mut different = 0;
@@ -171,7 +224,11 @@ impl Setting {
             different += (ran != theirs) as usize;
         }
         if !rows.is_empty() {
-            case.measured(format!("{} passes, with other blocks run", rows.len()), different as f64, 0.0);
+            case.measured(
+                format!("{} passes, with other blocks run", rows.len()),
+                different as f64,
+                0.0,
+            );
         }
         Ok(())
     }
@@ -180,14 +237,28 @@ impl Setting {
         let [_, _, f, h, w] = self.latent.0.dims();
         let chain = self.wan.on([f, h, w], 1)?;
         let guidance = Guidance::TwoPass { scale: self.guidance };
-        let limits = CacheLimits { full: recipe.full, ..CacheLimits::NONE };
+        let limits = CacheLimits {
+            full: recipe.full,
+            ..CacheLimits::NONE
+        };
         let run = run_of(&chain, &self.schedule, guidance, limits, recipe.data.into());
-        let conds = [self.wan.condition(self.texts[0].clone())?, self.wan.condition(self.texts[1].clone())?];
+        let conds = [
+            self.wan.condition(self.texts[0].clone())?,
+            self.wan.condition(self.texts[1].clone())?,
+        ];
         let mut latents = vec![self.latent.to_host()];
         let (schedule, noise) = (self.schedule.clone(), self.latent.clone());
-        let job = Job { run, schedule, sampler: SamplerKind::Euler, guidance, noise, conds: &conds };
-        let outcome =
-            denoise(&chain, &mut *recipe.policy, job, &mut |report| latents.push(report.latent.to_host()))?;
+        let job = Job {
+            run,
+            schedule,
+            sampler: SamplerKind::Euler,
+            guidance,
+            noise,
+            conds: &conds,
+        };
+        let outcome = denoise(&chain, &mut *recipe.policy, job, &mut |report| {
+            latents.push(report.latent.to_host())
+        })?;
         Ok((outcome, latents))
     }
 
@@ -200,12 +271,21 @@ impl Setting {
                 ran[event.at.unit..to.min(units)].fill(true);
             }
         }
-        [0, 1, 2].map(|kind| ran.iter().skip(kind).step_by(3).map(|&ran| if ran { '1' } else { '0' }).collect())
+        [0, 1, 2].map(|kind| {
+            ran.iter()
+                .skip(kind)
+                .step_by(3)
+                .map(|&ran| if ran { '1' } else { '0' })
+                .collect()
+        })
     }
 }
 
 fn events(outcome: &Outcome, (step, branch): (usize, usize)) -> impl Iterator<Item = &Event> {
-    outcome.trace.iter().filter(move |event| (event.at.step, event.at.branch) == (step, branch))
+    outcome
+        .trace
+        .iter()
+        .filter(move |event| (event.at.step, event.at.branch) == (step, branch))
 }
 
 fn place_of(row: &Json) -> Result<(usize, usize)> {

@@ -17,10 +17,15 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> 
         }
         let readings = run_case(folder, &file, case.device)?;
         for (what, tolerance, is_activation) in [("outputs", output, false), ("activations", activations, true)] {
-            let chosen = readings.iter().filter(|reading| reading.name.contains(".act.") == is_activation);
+            let chosen = readings
+                .iter()
+                .filter(|reading| reading.name.contains(".act.") == is_activation);
             let worst = chosen.max_by(|a, b| a.relative_l2().total_cmp(&b.relative_l2()));
             if let Some(worst) = worst {
-                let count = readings.iter().filter(|reading| reading.name.contains(".act.") == is_activation).count();
+                let count = readings
+                    .iter()
+                    .filter(|reading| reading.name.contains(".act.") == is_activation)
+                    .count();
                 let quantity = format!("{layout}: {count} {what}, relative L2 (worst: {})", worst.name);
                 case.measured(quantity, worst.relative_l2(), tolerance);
             }

@@ -27,9 +27,7 @@ impl Axis {
     /// A logarithmic axis around the positive ones of `values`, at least a decade long.
     pub fn log(values: impl Iterator<Item = f64>, from: i32, to: i32) -> Axis {
         let (low, high) = span(values.filter(|&x| x > 0.0).map(f64::log10));
-        let margin = ((high - low) * 0.07)
-            .max((1.0 - (high - low)) / 2.0)
-            .max(0.05);
+        let margin = ((high - low) * 0.07).max((1.0 - (high - low)) / 2.0).max(0.05);
         Axis {
             low: low - margin,
             high: high + margin,
@@ -41,11 +39,7 @@ impl Axis {
 
     /// Pixel of `value`; what lies outside is drawn at the edge.
     pub fn pixel(&self, value: f64) -> i32 {
-        let at = if self.log {
-            value.max(1e-300).log10()
-        } else {
-            value
-        };
+        let at = if self.log { value.max(1e-300).log10() } else { value };
         let share = ((at - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
         (f64::from(self.from) + share * f64::from(self.to - self.from)).round() as i32
     }
@@ -63,10 +57,7 @@ impl Axis {
         } else {
             self.linear_ticks()
         };
-        values
-            .into_iter()
-            .map(|value| (value, number(value)))
-            .collect()
+        values.into_iter().map(|value| (value, number(value))).collect()
     }
 
     fn linear_ticks(&self) -> Vec<f64> {
@@ -124,12 +115,7 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers_inside_the_axis() {
-        let text = |axis: Axis| {
-            axis.ticks()
-                .into_iter()
-                .map(|(_, text)| text)
-                .collect::<Vec<_>>()
-        };
+        let text = |axis: Axis| axis.ticks().into_iter().map(|(_, text)| text).collect::<Vec<_>>();
         let linear = Axis::linear([1.0, 2.9].into_iter(), 0, 100);
         assert_eq!(text(linear), ["1", "1.5", "2", "2.5", "3"]);
         let log = Axis::log([0.004, 0.3].into_iter(), 0, 100);

@@ -12,11 +12,7 @@ const HEIGHT: i32 = 900;
 /// Panels never get lower than this, axes included: the picture grows instead.
 const PANEL_LEAST: i32 = 500;
 const LEGEND_ROW: i32 = 30;
-const GREYS: [RGBColor; 3] = [
-    RGBColor(110, 110, 110),
-    RGBColor(150, 150, 150),
-    RGBColor(70, 70, 70),
-];
+const GREYS: [RGBColor; 3] = [RGBColor(110, 110, 110), RGBColor(150, 150, 150), RGBColor(70, 70, 70)];
 
 /// One measure on the vertical axis.
 struct Panel {
@@ -169,9 +165,7 @@ fn curves(group: &Group) -> Vec<Curve<'_>> {
 
 /// Columns and rows of the legend.
 fn legend_shape(curves: &[Curve]) -> (i32, i32) {
-    let widths = curves
-        .iter()
-        .map(|curve| draw::text_width(&curve.name, SMALL_PX));
+    let widths = curves.iter().map(|curve| draw::text_width(&curve.name, SMALL_PX));
     let widest = widths.max().unwrap_or(0);
     let count = curves.len() as i32;
     let columns = ((WIDTH - 80) / (widest + 110)).clamp(1, count);
@@ -190,16 +184,15 @@ fn legend(canvas: &Canvas, curves: &[Curve], group: &Group, top: i32) -> Result<
         draw::text(canvas, &curve.name, (x + 72, y), SMALL_PX, INK, HPos::Left)?;
     }
     let mut note = "Numbers beside markers: value of the knob.".to_string();
-    if group.summaries.iter().any(|s| {
-        s.psnr_db
-            .or(s.latent_rel_l2)
-            .is_some_and(|e| e.interval.is_some())
-    }) {
+    if group
+        .summaries
+        .iter()
+        .any(|s| s.psnr_db.or(s.latent_rel_l2).is_some_and(|e| e.interval.is_some()))
+    {
         note += " Bands: 95 % bootstrap interval over prompts and seeds.";
     }
-    let same = |panel: &Panel, s: &Summary| {
-        panel.identical.is_some() && (panel.value)(s).map(|e| e.value) == panel.identical
-    };
+    let same =
+        |panel: &Panel, s: &Summary| panel.identical.is_some() && (panel.value)(s).map(|e| e.value) == panel.identical;
     if curves
         .iter()
         .flat_map(|curve| &curve.points)
@@ -256,8 +249,7 @@ fn draw_panel(canvas: &Canvas, panel: &Panel, frame: &Frame, curves: &[Curve]) -
         frame,
     };
     for curve in curves {
-        let place =
-            |s: &Summary| Some((x.pixel(s.speedup?.value), y_pixel((panel.value)(s)?.value)));
+        let place = |s: &Summary| Some((x.pixel(s.speedup?.value), y_pixel((panel.value)(s)?.value)));
         let path: Vec<(i32, i32)> = curve.points.iter().filter_map(|s| place(s)).collect();
         let band = |end: fn((f64, f64)) -> f64| -> Vec<(i32, i32)> {
             let ends = curve.points.iter().filter_map(|s| {
@@ -369,28 +361,13 @@ fn line(canvas: &Canvas, path: &[(i32, i32)], style: &Look) -> Result<()> {
 fn marker(canvas: &Canvas, (x, y): (i32, i32), style: &Look) -> Result<()> {
     let r = if style.width > 3 { 10 } else { 7 };
     let fill = style.colour.filled();
-    let polygon = |points: &[(i32, i32)]| {
-        Polygon::new(
-            points
-                .iter()
-                .map(|(dx, dy)| (x + dx, y + dy))
-                .collect::<Vec<_>>(),
-            fill,
-        )
-    };
+    let polygon =
+        |points: &[(i32, i32)]| Polygon::new(points.iter().map(|(dx, dy)| (x + dx, y + dy)).collect::<Vec<_>>(), fill);
     match style.marker % 5 {
         0 => canvas.draw(&Circle::new((x, y), r, fill))?,
-        1 => canvas.draw(&Rectangle::new(
-            [(x - r + 1, y - r + 1), (x + r - 1, y + r - 1)],
-            fill,
-        ))?,
+        1 => canvas.draw(&Rectangle::new([(x - r + 1, y - r + 1), (x + r - 1, y + r - 1)], fill))?,
         2 => canvas.draw(&polygon(&[(-r, r - 1), (r, r - 1), (0, -r)]))?,
-        3 => canvas.draw(&polygon(&[
-            (-r - 1, 0),
-            (0, -r - 1),
-            (r + 1, 0),
-            (0, r + 1),
-        ]))?,
+        3 => canvas.draw(&polygon(&[(-r - 1, 0), (0, -r - 1), (r + 1, 0), (0, r + 1)]))?,
         _ => canvas.draw(&polygon(&[(-r, 1 - r), (r, 1 - r), (0, r)]))?,
     }
     Ok(())
@@ -418,13 +395,7 @@ impl Labels<'_> {
         }
     }
 
-    fn put(
-        &mut self,
-        canvas: &Canvas,
-        text: &str,
-        (x, y): (i32, i32),
-        colour: RGBColor,
-    ) -> Result<()> {
+    fn put(&mut self, canvas: &Canvas, text: &str, (x, y): (i32, i32), colour: RGBColor) -> Result<()> {
         let (w, h) = (draw::text_width(text, SMALL_PX), SMALL_PX as i32);
         let beside = w / 2 + 15;
         let centres = [
@@ -445,19 +416,15 @@ impl Labels<'_> {
         ];
         for (dx, dy) in centres {
             let (cx, cy) = (x + dx, y + dy);
-            let own = [
-                cx - w / 2 - 2,
-                cy - h / 2 - 1,
-                cx + w / 2 + 2,
-                cy + h / 2 + 1,
-            ];
+            let own = [cx - w / 2 - 2, cy - h / 2 - 1, cx + w / 2 + 2, cy + h / 2 + 1];
             let inside = own[0] > self.frame.left
                 && own[1] > self.frame.top - 12
                 && own[2] < self.frame.right + 12
                 && own[3] < self.frame.bottom - 2;
-            let free = self.taken.iter().all(|other| {
-                own[2] < other[0] || other[2] < own[0] || own[3] < other[1] || other[3] < own[1]
-            });
+            let free = self
+                .taken
+                .iter()
+                .all(|other| own[2] < other[0] || other[2] < own[0] || own[3] < other[1] || other[3] < own[1]);
             if inside && free {
                 draw::text(canvas, text, (cx, cy), SMALL_PX, colour, HPos::Center)?;
                 self.taken.push(own);

@@ -48,8 +48,7 @@ const PLOTTERS_EM: f64 = 1.24;
 pub fn svg(height: i32, draw: impl FnOnce(&Canvas) -> Result<()>) -> Result<String> {
     register_font()?;
     let mut text = String::new();
-    let canvas =
-        SVGBackend::with_string(&mut text, (WIDTH as u32, height as u32)).into_drawing_area();
+    let canvas = SVGBackend::with_string(&mut text, (WIDTH as u32, height as u32)).into_drawing_area();
     canvas.fill(&WHITE)?;
     draw(&canvas)?;
     canvas.present()?;
@@ -59,10 +58,7 @@ pub fn svg(height: i32, draw: impl FnOnce(&Canvas) -> Result<()>) -> Result<Stri
 
 /// Writes `<stem>.svg` and `<stem>.png` into `folder`.
 pub fn save(folder: &Path, stem: &str, svg: &str) -> Result<[PathBuf; 2]> {
-    let paths = [
-        folder.join(format!("{stem}.svg")),
-        folder.join(format!("{stem}.png")),
-    ];
+    let paths = [folder.join(format!("{stem}.svg")), folder.join(format!("{stem}.png"))];
     crate::schema::replace_file(&paths[0], svg.as_bytes())?;
     crate::schema::replace_file(&paths[1], &rasterise(svg)?)?;
     Ok(paths)
@@ -78,13 +74,8 @@ fn rasterise(svg: &str) -> Result<Vec<u8>> {
     let tree = parse(svg)?;
     let size = tree.size();
     let (width, height) = (2 * size.width() as u32, 2 * size.height() as u32);
-    let mut pixmap =
-        tiny_skia::Pixmap::new(width, height).context("a picture of no or too many pixels")?;
-    resvg::render(
-        &tree,
-        tiny_skia::Transform::from_scale(2.0, 2.0),
-        &mut pixmap.as_mut(),
-    );
+    let mut pixmap = tiny_skia::Pixmap::new(width, height).context("a picture of no or too many pixels")?;
+    resvg::render(&tree, tiny_skia::Transform::from_scale(2.0, 2.0), &mut pixmap.as_mut());
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     // The background is opaque, so premultiplied and straight alpha are the same.
@@ -97,14 +88,7 @@ fn rasterise(svg: &str) -> Result<Vec<u8>> {
 }
 
 /// Draws `text` in one line; `at` is its left, centre or right (`h`) and its middle height.
-pub fn text(
-    canvas: &Canvas,
-    text: &str,
-    at: (i32, i32),
-    px: f64,
-    colour: RGBColor,
-    h: HPos,
-) -> Result<()> {
+pub fn text(canvas: &Canvas, text: &str, at: (i32, i32), px: f64, colour: RGBColor, h: HPos) -> Result<()> {
     let style = font(px).color(&colour).pos(Pos::new(h, VPos::Center));
     Ok(canvas.draw(&Text::new(text.to_string(), at, style))?)
 }
@@ -121,10 +105,9 @@ pub fn text_upwards(canvas: &Canvas, text: &str, at: (i32, i32), px: f64) -> Res
 /// Width of `text` in pixels, a few per cent on the safe side.
 pub fn text_width(text: &str, px: f64) -> i32 {
     let layout = font(px).box_size(text);
-    layout.map_or(
-        (text.chars().count() as f64 * px * 0.6) as i32,
-        |(width, _)| width as i32,
-    )
+    layout.map_or((text.chars().count() as f64 * px * 0.6) as i32, |(width, _)| {
+        width as i32
+    })
 }
 
 /// Breaks `text` at spaces into lines no wider than `width` pixels.
@@ -188,8 +171,7 @@ fn font(px: f64) -> FontDesc<'static> {
 
 fn register_font() -> Result<()> {
     static REGISTERED: OnceLock<bool> = OnceLock::new();
-    let done = REGISTERED
-        .get_or_init(|| plotters::style::register_font(FAMILY, FontStyle::Normal, FONT).is_ok());
+    let done = REGISTERED.get_or_init(|| plotters::style::register_font(FAMILY, FontStyle::Normal, FONT).is_ok());
     done.then_some(())
         .ok_or_else(|| anyhow!("the bundled font DejaVuSans.ttf cannot be read"))
 }

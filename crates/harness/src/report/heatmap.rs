@@ -9,9 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const COMPUTE: RGBColor = RGBColor(225, 225, 225);
 const OTHER: RGBColor = RGBColor(120, 120, 120);
-const COLOURS: [RGBColor; 6] = [
-    VERMILLION, PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3], PALETTE[4],
-];
+const COLOURS: [RGBColor; 6] = [VERMILLION, PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3], PALETTE[4]];
 const HEIGHT: i32 = 900;
 /// Panels never get lower than this: the picture grows instead.
 const PANEL_LEAST: i32 = 150;
@@ -31,12 +29,7 @@ struct Cell<'a> {
 
 /// The picture of one run's events.
 pub fn draw(run: &RunRow, events: &[EventRow]) -> Result<String> {
-    let blocks = events
-        .iter()
-        .map(|event| event.block_to)
-        .max()
-        .unwrap_or(0)
-        .max(1);
+    let blocks = events.iter().map(|event| event.block_to).max().unwrap_or(0).max(1);
     let steps = events
         .iter()
         .map(|event| event.step + 1)
@@ -56,23 +49,14 @@ pub fn draw(run: &RunRow, events: &[EventRow]) -> Result<String> {
             "{}, {} {} steps, guidance {}",
             run.model, run.sampler, run.steps, run.guidance
         ),
-        format!(
-            "“{}”, seed {}{}",
-            shortened(&run.prompt),
-            run.seed,
-            outcome(run)
-        ),
+        format!("“{}”, seed {}{}", shortened(&run.prompt), run.seed, outcome(run)),
     ];
     let warnings: Vec<String> = match run.substituted.as_str() {
         "" => Vec::new(),
         substituted => vec![format!("STAND-IN: {substituted}")],
     };
     let mut entries = vec![("compute".to_string(), COMPUTE)];
-    entries.extend(
-        kinds
-            .iter()
-            .map(|kind| (format!("reuse: {kind}"), colour(kind))),
-    );
+    entries.extend(kinds.iter().map(|kind| (format!("reuse: {kind}"), colour(kind))));
     if cells.iter().any(|cell| colour(cell.kind) == OTHER) {
         entries.push(("reuse: other values".to_string(), OTHER));
     }
@@ -96,10 +80,7 @@ pub fn draw(run: &RunRow, events: &[EventRow]) -> Result<String> {
             let name = branch_name(branch, branches.len());
             draw::text(canvas, name, (LEFT, top), 19.0, INK, HPos::Left)?;
             for cell in cells.iter().filter(|cell| cell.branch == branch) {
-                canvas.draw(&Rectangle::new(
-                    grid.rectangle(cell),
-                    colour(cell.kind).filled(),
-                ))?;
+                canvas.draw(&Rectangle::new(grid.rectangle(cell), colour(cell.kind).filled()))?;
             }
             grid.separators(canvas)?;
             marks(canvas, &grid, events, branch)?;
@@ -126,11 +107,7 @@ fn kinds(events: &[EventRow]) -> Vec<&str> {
     }
     let mut kinds: Vec<(&str, usize)> = times.into_iter().collect();
     kinds.sort_by_key(|&(_, times)| std::cmp::Reverse(times));
-    kinds
-        .into_iter()
-        .take(COLOURS.len())
-        .map(|(kind, _)| kind)
-        .collect()
+    kinds.into_iter().take(COLOURS.len()).map(|(kind, _)| kind).collect()
 }
 
 /// A prompt that fits into the heading.
@@ -180,11 +157,7 @@ fn cells(events: &[EventRow], blocks: u32) -> Vec<Cell<'_>> {
         let is_output = event.action == "reuse" && kind(event).to_lowercase().starts_with("output");
         (
             event.block_from,
-            if is_output {
-                blocks
-            } else {
-                event.block_to.min(blocks)
-            },
+            if is_output { blocks } else { event.block_to.min(blocks) },
         )
     };
     let mut shared: BTreeMap<(u32, u32, u32), Vec<u32>> = BTreeMap::new(); // step, branch, block -> moves
@@ -203,17 +176,12 @@ fn cells(events: &[EventRow], blocks: u32) -> Vec<Cell<'_>> {
         let (step, branch, kind) = (event.step, event.branch, kind(event));
         for block in from..to {
             let sharers = &shared[&(step, branch, block)];
-            let place = sharers
-                .iter()
-                .position(|index| *index == event.index)
-                .unwrap_or(0);
+            let place = sharers.iter().position(|index| *index == event.index).unwrap_or(0);
             let strip = 1.0 / sharers.len() as f64;
             let from = f64::from(block) + place as f64 * strip;
             match cells.last_mut() {
                 // One rectangle for neighbouring blocks keeps the file small and free of hairlines.
-                Some(Cell { to, .. }) if block > range(event).0 && (*to - from).abs() < 1e-9 => {
-                    *to = from + strip
-                }
+                Some(Cell { to, .. }) if block > range(event).0 && (*to - from).abs() < 1e-9 => *to = from + strip,
                 _ => cells.push(Cell {
                     step,
                     branch,
@@ -241,16 +209,12 @@ impl Grid {
     }
 
     fn y(&self, block: f64) -> i32 {
-        self.bottom
-            - (block / f64::from(self.blocks) * f64::from(self.bottom - self.top)).round() as i32
+        self.bottom - (block / f64::from(self.blocks) * f64::from(self.bottom - self.top)).round() as i32
     }
 
     fn rectangle(&self, cell: &Cell) -> [(i32, i32); 2] {
         let step = f64::from(cell.step);
-        [
-            (self.x(step), self.y(cell.to)),
-            (self.x(step + 1.0), self.y(cell.from)),
-        ]
+        [(self.x(step), self.y(cell.to)), (self.x(step + 1.0), self.y(cell.from))]
     }
 
     fn separators(&self, canvas: &Canvas) -> Result<()> {
@@ -273,12 +237,7 @@ impl Grid {
             let at = (LEFT - 10, self.y(f64::from(block) + 0.5));
             draw::text(canvas, &block.to_string(), at, SMALL_PX, INK, HPos::Right)?;
         }
-        draw::text_upwards(
-            canvas,
-            "block",
-            (LEFT - 65, (self.top + self.bottom) / 2),
-            19.0,
-        )
+        draw::text_upwards(canvas, "block", (LEFT - 65, (self.top + self.bottom) / 2), 19.0)
     }
 }
 
@@ -374,10 +333,7 @@ mod tests {
     }
 
     fn extents<'a>(cells: &'a [Cell]) -> Vec<(f64, f64, &'a str)> {
-        cells
-            .iter()
-            .map(|cell| (cell.from, cell.to, cell.kind))
-            .collect()
+        cells.iter().map(|cell| (cell.from, cell.to, cell.kind)).collect()
     }
 
     #[test]
@@ -406,9 +362,6 @@ mod tests {
             event(1, "compute", None, (0, 2)),
         ];
         let cells = cells(&events, 2);
-        assert_eq!(
-            extents(&cells),
-            [(0.0, 0.5, "attention"), (0.5, 2.0, "compute")]
-        );
+        assert_eq!(extents(&cells), [(0.0, 0.5, "attention"), (0.5, 2.0, "compute")]);
     }
 }

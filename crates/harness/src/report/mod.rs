@@ -54,36 +54,20 @@ pub fn write(directory: &Path) -> Result<Report> {
         }
         let rows = table::rows(group);
         page += &format!("\n{}", table::markdown(&rows));
-        files.push(save(
-            &folder,
-            &format!("table{suffix}.md"),
-            &table::markdown(&rows),
-        )?);
-        files.push(save(
-            &folder,
-            &format!("table{suffix}.csv"),
-            &table::csv(&rows)?,
-        )?);
+        files.push(save(&folder, &format!("table{suffix}.md"), &table::markdown(&rows))?);
+        files.push(save(&folder, &format!("table{suffix}.csv"), &table::csv(&rows)?)?);
     }
     page += table::LEGEND;
     let mut shown = Vec::new();
     for run in representatives(&runs, &events) {
         let stem = heatmap_stem(run, &mut shown);
         page += &format!("\n![Decisions of {}]({stem}.svg)\n", run.label);
-        files.extend(draw::save(
-            &folder,
-            &stem,
-            &heatmap::draw(run, &own(run, &events))?,
-        )?);
+        files.extend(draw::save(&folder, &stem, &heatmap::draw(run, &own(run, &events))?)?);
     }
     page += &failures(&runs);
     let page = save(&folder, "report.md", &page)?;
     files.push(page.clone());
-    Ok(Report {
-        page,
-        files,
-        groups,
-    })
+    Ok(Report { page, files, groups })
 }
 
 /// Writes the decision heat map of one run into `<directory>/report/`, as SVG and PNG.
@@ -111,10 +95,7 @@ pub fn write_heatmap(directory: &Path, run_key: &str) -> Result<[PathBuf; 2]> {
 fn load(directory: &Path) -> Result<(Vec<RunRow>, Vec<EventRow>)> {
     let (runs, events) = record::load(directory)?;
     if runs.is_empty() {
-        bail!(
-            "{} holds no run yet: nothing to report",
-            directory.display()
-        );
+        bail!("{} holds no run yet: nothing to report", directory.display());
     }
     Ok((runs, events))
 }
@@ -140,10 +121,8 @@ struct Prose {
 
 impl Prose {
     fn read(path: &Path) -> Result<Prose> {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let table: toml::Table =
-            toml::from_str(&text).with_context(|| format!("{} is not TOML", path.display()))?;
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let table: toml::Table = toml::from_str(&text).with_context(|| format!("{} is not TOML", path.display()))?;
         let field = |key| {
             table
                 .get(key)
@@ -229,10 +208,7 @@ fn representatives<'a>(runs: &'a [RunRow], events: &[EventRow]) -> Vec<&'a RunRo
         series.entry(&run.series).or_default().push(run);
     }
     let middle = |mut runs: Vec<&'a RunRow>| {
-        let first = runs
-            .iter()
-            .map(|run| (run.prompt_index, run.seed, run.repeat))
-            .min();
+        let first = runs.iter().map(|run| (run.prompt_index, run.seed, run.repeat)).min();
         runs.retain(|run| Some((run.prompt_index, run.seed, run.repeat)) == first);
         let work = |run: &RunRow| run.compute_fraction.unwrap_or(1.0);
         runs.sort_by(|a, b| work(a).total_cmp(&work(b)));

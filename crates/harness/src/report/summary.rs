@@ -83,9 +83,7 @@ impl Summary {
     /// A control, as opposed to a policy under test.
     pub fn is_control(&self) -> bool {
         let names = format!("{} {}", self.policy, self.series).replace('_', "-");
-        names
-            .split([' ', '=', ','])
-            .any(|word| CONTROLS.contains(&word))
+        names.split([' ', '=', ',']).any(|word| CONTROLS.contains(&word))
     }
 
     /// The policy this project is about.
@@ -129,11 +127,7 @@ impl Group {
     /// `3 prompts × 2 seeds × 2 repeats`
     pub fn sample(&self) -> String {
         let count = |n, what| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-        let mut text = format!(
-            "{} × {}",
-            count(self.prompts, "prompt"),
-            count(self.seeds, "seed")
-        );
+        let mut text = format!("{} × {}", count(self.prompts, "prompt"), count(self.seeds, "seed"));
         if self.repeats > 1 {
             text += &format!(" × {}", count(self.repeats, "repeat"));
         }
@@ -188,11 +182,7 @@ fn setting(row: &RunRow) -> String {
 /// A run with fewer steps is a control of the run with all of them: it joins the largest step count.
 fn split_by_steps<'a>(rows: &[&'a RunRow]) -> Vec<(u32, Vec<&'a RunRow>)> {
     let fewer = |row: &RunRow| row.policy.replace('_', "-") == "fewer-steps";
-    let full: BTreeSet<u32> = rows
-        .iter()
-        .filter(|row| !fewer(row))
-        .map(|row| row.steps)
-        .collect();
+    let full: BTreeSet<u32> = rows.iter().filter(|row| !fewer(row)).map(|row| row.steps).collect();
     let most = full
         .last()
         .or(rows.iter().map(|row| &row.steps).max())
@@ -235,9 +225,7 @@ fn group(steps: u32, rows: &[&RunRow]) -> Group {
             .push(row);
     }
 
-    let off = configurations
-        .iter()
-        .filter(|((policy, _), _)| policy == "off");
+    let off = configurations.iter().filter(|((policy, _), _)| policy == "off");
     let timed = off.filter_map(|((_, label), rows)| {
         let seconds: Vec<f64> = succeeded(rows).filter_map(|row| row.denoise_s).collect();
         (!seconds.is_empty()).then(|| (label.clone(), median(&mut seconds.clone()), rows))
@@ -257,11 +245,7 @@ fn group(steps: u32, rows: &[&RunRow]) -> Group {
             ..summary(rows, &off_s)
         })
         .collect();
-    let speed = |summary: &Summary| {
-        summary
-            .speedup
-            .map_or(f64::INFINITY, |speedup| speedup.value)
-    };
+    let speed = |summary: &Summary| summary.speedup.map_or(f64::INFINITY, |speedup| speedup.value);
     summaries.sort_by(|a, b| {
         let key = |s: &Summary| (!s.is_off(), !s.is_control(), s.series.clone());
         key(a).cmp(&key(b)).then(speed(a).total_cmp(&speed(b)))
@@ -269,21 +253,9 @@ fn group(steps: u32, rows: &[&RunRow]) -> Group {
     Group {
         common: rows[0].clone(),
         steps,
-        prompts: rows
-            .iter()
-            .map(|row| &row.prompt)
-            .collect::<BTreeSet<_>>()
-            .len(),
-        seeds: rows
-            .iter()
-            .map(|row| row.seed)
-            .collect::<BTreeSet<_>>()
-            .len(),
-        repeats: rows
-            .iter()
-            .map(|row| row.repeat)
-            .collect::<BTreeSet<_>>()
-            .len(),
+        prompts: rows.iter().map(|row| &row.prompt).collect::<BTreeSet<_>>().len(),
+        seeds: rows.iter().map(|row| row.seed).collect::<BTreeSet<_>>().len(),
+        repeats: rows.iter().map(|row| row.repeat).collect::<BTreeSet<_>>().len(),
         baseline: baseline.map(|(label, seconds, _)| (label, seconds)),
         summaries,
     }
@@ -316,26 +288,14 @@ fn summary(rows: &[&RunRow], off_s: &BTreeMap<Pair, f64>) -> Summary {
 }
 
 /// Repeats of a clip differ in seconds, not in quality: they are one observation of quality.
-fn over_clips<'a>(
-    rows: impl Iterator<Item = &'a RunRow>,
-    value: impl Fn(&RunRow) -> Option<f64>,
-) -> Option<Estimate> {
+fn over_clips<'a>(rows: impl Iterator<Item = &'a RunRow>, value: impl Fn(&RunRow) -> Option<f64>) -> Option<Estimate> {
     let mut clips: BTreeMap<(&str, u64), Vec<f64>> = BTreeMap::new();
     for row in rows {
         if let Some(value) = value(row) {
-            clips
-                .entry((&row.prompt, row.seed))
-                .or_default()
-                .push(value);
+            clips.entry((&row.prompt, row.seed)).or_default().push(value);
         }
     }
-    estimate(
-        clips
-            .values()
-            .map(|values| mean(&mut values.clone()))
-            .collect(),
-        mean,
-    )
+    estimate(clips.values().map(|values| mean(&mut values.clone())).collect(), mean)
 }
 
 fn estimate(mut values: Vec<f64>, statistic: fn(&mut [f64]) -> f64) -> Option<Estimate> {
@@ -407,11 +367,7 @@ mod tests {
     }
 
     fn find<'a>(group: &'a Group, label: &str) -> &'a Summary {
-        group
-            .summaries
-            .iter()
-            .find(|summary| summary.label == label)
-            .unwrap()
+        group.summaries.iter().find(|summary| summary.label == label).unwrap()
     }
 
     #[test]
@@ -458,16 +414,10 @@ mod tests {
             psnr_db: Some(psnr),
             ..row
         };
-        let once = vec![
-            with(30.0, run("tea", "a", 0, 1.0)),
-            with(40.0, run("tea", "b", 0, 1.0)),
-        ];
+        let once = vec![with(30.0, run("tea", "a", 0, 1.0)), with(40.0, run("tea", "b", 0, 1.0))];
         let mut thrice = once.clone();
         for repeat in 1..3 {
-            thrice.extend(once.iter().map(|row| RunRow {
-                repeat,
-                ..row.clone()
-            }));
+            thrice.extend(once.iter().map(|row| RunRow { repeat, ..row.clone() }));
         }
         let psnr = |runs: &[RunRow]| summarise(runs)[0].summaries[0].psnr_db.unwrap();
         assert_eq!(psnr(&once), psnr(&thrice));
@@ -527,10 +477,7 @@ mod tests {
             ..run("off", "a", 0, 5.0)
         };
         let groups = summarise(&[run("off", "a", 0, 10.0), fewer, gpu, short]);
-        assert_eq!(
-            groups.iter().map(|group| group.steps).collect::<Vec<_>>(),
-            [25, 50, 50]
-        );
+        assert_eq!(groups.iter().map(|group| group.steps).collect::<Vec<_>>(), [25, 50, 50]);
         let speedup = groups.iter().find_map(|group| {
             let summary = group.summaries.iter().find(|s| s.policy == "fewer-steps")?;
             Some(summary.speedup.unwrap().value)

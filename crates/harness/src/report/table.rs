@@ -37,11 +37,7 @@ pub fn rows(group: &Group) -> Vec<Row> {
 
 /// The line that says what seconds are compared with.
 pub fn baseline(group: &Group) -> String {
-    let off = group
-        .summaries
-        .iter()
-        .filter(|summary| summary.is_off())
-        .count();
+    let off = group.summaries.iter().filter(|summary| summary.is_off()).count();
     match &group.baseline {
         None => "No uncached run (policy `off`) succeeded: speed-ups are unknown.".to_string(),
         Some((label, seconds)) => {
@@ -81,8 +77,7 @@ pub fn csv(rows: &[Row]) -> Result<String> {
 fn row(s: &Summary) -> Row {
     let knobs = s.label.strip_prefix(&s.policy).unwrap_or(&s.label).trim();
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".into());
-    let mib =
-        |bytes: Option<u64>| bytes.map(|bytes| format!("{:.1}", bytes as f64 / f64::from(1 << 20)));
+    let mib = |bytes: Option<u64>| bytes.map(|bytes| format!("{:.1}", bytes as f64 / f64::from(1 << 20)));
     let cache = match (mib(s.cache_claimed_bytes), mib(s.cache_peak_bytes)) {
         (None, None) => "–".to_string(),
         (claimed, peak) => format!("{} / {}", or_dash(claimed), or_dash(peak)),
@@ -91,10 +86,7 @@ fn row(s: &Summary) -> Row {
         s.policy.clone(),
         knobs.to_string(),
         with_interval(s.speedup, 2, "×"),
-        or_dash(
-            s.compute_fraction
-                .map(|share| format!("{:.0} %", share * 100.0)),
-        ),
+        or_dash(s.compute_fraction.map(|share| format!("{:.0} %", share * 100.0))),
         or_dash(s.realised().map(|share| format!("{:.0} %", share * 100.0))),
         with_interval(s.psnr_db, 2, ""),
         with_interval(s.ssim, 4, ""),
@@ -127,10 +119,7 @@ fn numbers(s: &Summary, knobs: &str) -> Vec<(&'static str, String)> {
         ("speedup_low", low(s.speedup)),
         ("speedup_high", high(s.speedup)),
         ("compute_fraction", plain(s.compute_fraction)),
-        (
-            "ideal_speedup",
-            plain(s.compute_fraction.map(|share| 1.0 / share)),
-        ),
+        ("ideal_speedup", plain(s.compute_fraction.map(|share| 1.0 / share))),
         ("realised", plain(s.realised())),
         ("psnr_db", value(s.psnr_db)),
         ("psnr_db_low", low(s.psnr_db)),
@@ -152,10 +141,7 @@ fn numbers(s: &Summary, knobs: &str) -> Vec<(&'static str, String)> {
 fn with_interval(estimate: Option<Estimate>, digits: usize, unit: &str) -> String {
     match estimate {
         None => "–".to_string(),
-        Some(Estimate {
-            value,
-            interval: None,
-        }) => format!("{value:.digits$}{unit}"),
+        Some(Estimate { value, interval: None }) => format!("{value:.digits$}{unit}"),
         Some(Estimate {
             value,
             interval: Some((low, high)),

@@ -76,10 +76,7 @@ const SWEEPS: [Sweep; 7] = [
 fn sweep() -> (Vec<RunRow>, Vec<EventRow>) {
     let (mut runs, mut events) = (Vec::new(), Vec::new());
     for (policy, series, knob_name, values, work, loss) in SWEEPS {
-        for (&value, clip) in values
-            .iter()
-            .flat_map(|value| (0..6).map(move |clip| (value, clip)))
-        {
+        for (&value, clip) in values.iter().flat_map(|value| (0..6).map(move |clip| (value, clip))) {
             let work = work(value);
             let noise = f64::from((clip * 7 + 3) % 11) / 11.0 - 0.5;
             let off = policy == "off";
@@ -99,11 +96,7 @@ fn sweep() -> (Vec<RunRow>, Vec<EventRow>) {
                 model: "wan-mini".into(),
                 weights: "trained for this project".into(),
                 sampler: "unipc".into(),
-                steps: if policy == "fewer-steps" {
-                    value as u32
-                } else {
-                    50
-                },
+                steps: if policy == "fewer-steps" { value as u32 } else { 50 },
                 shift: 5.0,
                 guidance: 5.0,
                 guidance_mode: "two-pass".into(),
@@ -121,13 +114,10 @@ fn sweep() -> (Vec<RunRow>, Vec<EventRow>) {
                     .into_iter()
                     .filter(|_| !off)
                     .collect(),
-                prompt: ["a red fox", "a spinning globe", "rain on a window"][clip as usize / 2]
-                    .into(),
+                prompt: ["a red fox", "a spinning globe", "rain on a window"][clip as usize / 2].into(),
                 prompt_index: clip / 2,
                 seed: u64::from(clip % 2),
-                denoise_s: Some(
-                    (60.0 + 3.0 * noise) * (work + 0.03 * f64::from(!off as u8) + 0.01 * noise),
-                ),
+                denoise_s: Some((60.0 + 3.0 * noise) * (work + 0.03 * f64::from(!off as u8) + 0.01 * noise)),
                 compute_fraction: Some(work),
                 reads: Some(if policy == "tea" { 50 } else { 0 }),
                 cache_claimed_bytes: Some(if off { 0 } else { 9 << 20 }),
@@ -163,14 +153,11 @@ fn decisions(run: &RunRow) -> Vec<EventRow> {
                 ..EventRow::default()
             });
         };
-        let reuse =
-            !full && step % 4 != 0 && !["off", "fewer-steps"].contains(&run.policy.as_str());
+        let reuse = !full && step % 4 != 0 && !["off", "fewer-steps"].contains(&run.policy.as_str());
         match (reuse, run.policy.as_str(), step % 4) {
-            (true, "mix", 2) if branch == 1 => push(
-                "reuse",
-                Some("output: conditional + guidance difference"),
-                (0, 12),
-            ),
+            (true, "mix", 2) if branch == 1 => {
+                push("reuse", Some("output: conditional + guidance difference"), (0, 12))
+            }
             (true, "mix", 1) => {
                 push("compute", None, (0, 3));
                 push("reuse", Some("delta of the middle blocks"), (3, 10));
@@ -254,9 +241,7 @@ fn a_report_shows_every_series_and_says_what_it_was_made_from() {
         assert_readable(picture);
     }
     let page = fs::read_to_string(&report.page).unwrap();
-    assert!(page.starts_with(
-        "# Cache policies on a made-up model\n\nNumbers in this recording are invented."
-    ));
+    assert!(page.starts_with("# Cache policies on a made-up model\n\nNumbers in this recording are invented."));
     assert!(page.contains(&format!(
         "`mixcache report results/{}`",
         directory.file_name().unwrap().display()
@@ -287,17 +272,8 @@ fn a_report_shows_every_series_and_says_what_it_was_made_from() {
 fn the_same_results_give_the_same_report_byte_for_byte() {
     let (runs, events) = sweep();
     let (_root, directory) = recorded(&runs, &events);
-    let read = |report: Report| -> Vec<_> {
-        report
-            .files
-            .iter()
-            .map(|file| fs::read(file).unwrap())
-            .collect()
-    };
-    assert_eq!(
-        read(write(&directory).unwrap()),
-        read(write(&directory).unwrap())
-    );
+    let read = |report: Report| -> Vec<_> { report.files.iter().map(|file| fs::read(file).unwrap()).collect() };
+    assert_eq!(read(write(&directory).unwrap()), read(write(&directory).unwrap()));
 }
 
 #[test]
@@ -312,9 +288,7 @@ fn stand_ins_and_missing_quality_are_said_in_the_picture() {
     keep("stand-in", &report);
     let svg = fs::read_to_string(directory.join("report/curves.svg")).unwrap();
     assert!(svg.contains("STAND-IN: random weights for Wan2.1 1.3B") && svg.contains("Speed only"));
-    let heatmap =
-        fs::read_to_string(directory.join("report/heatmap-mix-penalty-last-interval-3.svg"))
-            .unwrap();
+    let heatmap = fs::read_to_string(directory.join("report/heatmap-mix-penalty-last-interval-3.svg")).unwrap();
     assert!(heatmap.contains("STAND-IN"));
 }
 
@@ -340,12 +314,8 @@ fn a_crowded_recording_stays_readable() {
             series: format!("{} with a second knob at its other value", run.series),
             label: format!("{} with a second knob at its other value", run.label),
             denoise_s: run.denoise_s.map(|seconds| seconds * 0.97),
-            psnr_db: run
-                .knob
-                .map(|knob| if knob == 2.0 { 100.0 } else { 25.0 + knob }),
-            latent_rel_l2: run
-                .knob
-                .map(|knob| if knob == 2.0 { 0.0 } else { 0.01 * knob }),
+            psnr_db: run.knob.map(|knob| if knob == 2.0 { 100.0 } else { 25.0 + knob }),
+            latent_rel_l2: run.knob.map(|knob| if knob == 2.0 { 0.0 } else { 0.01 * knob }),
             ..run.clone()
         };
         all.push(run.clone());
@@ -396,15 +366,8 @@ fn an_unfinished_recording_with_failures_can_be_reported() {
     failed.denoise_s = None;
     let root = tempfile::tempdir().unwrap();
     let machine = Machine::detect();
-    let mut recording = Recording::create(
-        root.path(),
-        "sweep",
-        EXPERIMENT,
-        "0123456789abcdef",
-        "abc",
-        &machine,
-    )
-    .unwrap();
+    let mut recording =
+        Recording::create(root.path(), "sweep", EXPERIMENT, "0123456789abcdef", "abc", &machine).unwrap();
     for run in &runs {
         recording.append(run, &own(run, &events)).unwrap();
     }
@@ -440,20 +403,8 @@ fn what_is_not_a_recording_is_refused_with_its_name() {
     assert!(error.contains("is not a recording"), "{error}");
 
     let (_root, empty) = recorded(&[], &[]);
-    assert!(
-        write(&empty)
-            .err()
-            .unwrap()
-            .to_string()
-            .contains("holds no run yet")
-    );
+    assert!(write(&empty).err().unwrap().to_string().contains("holds no run yet"));
 
     fs::write(empty.join("runs.parquet"), "torn").unwrap();
-    assert!(
-        write(&empty)
-            .err()
-            .unwrap()
-            .to_string()
-            .contains("runs.parquet")
-    );
+    assert!(write(&empty).err().unwrap().to_string().contains("runs.parquet"));
 }

@@ -46,12 +46,7 @@ impl ColumnType {
 
 use ColumnType::{Bool, F32List, F64, Text, U32, U64};
 
-const fn always(
-    name: &'static str,
-    kind: ColumnType,
-    unit: &'static str,
-    meaning: &'static str,
-) -> Column {
+const fn always(name: &'static str, kind: ColumnType, unit: &'static str, meaning: &'static str) -> Column {
     Column {
         name,
         kind,
@@ -61,12 +56,7 @@ const fn always(
     }
 }
 
-const fn maybe(
-    name: &'static str,
-    kind: ColumnType,
-    unit: &'static str,
-    meaning: &'static str,
-) -> Column {
+const fn maybe(name: &'static str, kind: ColumnType, unit: &'static str, meaning: &'static str) -> Column {
     Column {
         name,
         kind,
@@ -97,27 +87,12 @@ pub const RUN_COLUMNS: &[Column] = &[
         "",
         "Revision of the program, marked if the tree was not clean",
     ),
-    always(
-        "versions",
-        Text,
-        "",
-        "Versions of the libraries that compute",
-    ),
-    always(
-        "machine",
-        Text,
-        "",
-        "Host; machine.json beside the results tells more",
-    ),
+    always("versions", Text, "", "Versions of the libraries that compute"),
+    always("machine", Text, "", "Host; machine.json beside the results tells more"),
     always("device", Text, "", "What ran the model"),
     always("dtype", Text, "", "Type the model computes in"),
     always("model", Text, "", "Model preset"),
-    always(
-        "weights",
-        Text,
-        "",
-        "Where the weights come from, with their hash",
-    ),
+    always("weights", Text, "", "Where the weights come from, with their hash"),
     always(
         "substituted",
         Text,
@@ -143,18 +118,8 @@ pub const RUN_COLUMNS: &[Column] = &[
         "tokens",
         "Length of the token sequence in the transformer",
     ),
-    always(
-        "full_first",
-        U32,
-        "steps",
-        "First steps in which nothing may be reused",
-    ),
-    always(
-        "full_last",
-        U32,
-        "steps",
-        "Last steps in which nothing may be reused",
-    ),
+    always("full_first", U32, "steps", "First steps in which nothing may be reused"),
+    always("full_last", U32, "steps", "Last steps in which nothing may be reused"),
     always("threads", U32, "threads", "CPU threads the run was allowed"),
     always("policy", Text, "", "Kind of cache policy"),
     always("label", Text, "", "Policy with all its knobs, readable"),
@@ -164,31 +129,11 @@ pub const RUN_COLUMNS: &[Column] = &[
         "",
         "Curve this run belongs to: the policy with the knobs that are not swept",
     ),
-    maybe(
-        "knob",
-        F64,
-        "",
-        "Value of the swept knob; null if none is swept",
-    ),
-    maybe(
-        "knob_name",
-        Text,
-        "",
-        "Name of the swept knob; null if none is swept",
-    ),
+    maybe("knob", F64, "", "Value of the swept knob; null if none is swept"),
+    maybe("knob_name", Text, "", "Name of the swept knob; null if none is swept"),
     always("prompt", Text, "", "Prompt"),
-    always(
-        "prompt_index",
-        U32,
-        "",
-        "Place of the prompt in the experiment, from 0",
-    ),
-    always(
-        "seed",
-        U64,
-        "",
-        "Seed of the initial noise, drawn on the host",
-    ),
+    always("prompt_index", U32, "", "Place of the prompt in the experiment, from 0"),
+    always("seed", U64, "", "Seed of the initial noise, drawn on the host"),
     always(
         "repeat",
         U32,
@@ -225,37 +170,17 @@ pub const RUN_COLUMNS: &[Column] = &[
         "",
         "Transformer work done / work of the uncached run at the full number of steps",
     ),
-    maybe(
-        "flops",
-        F64,
-        "FLOP",
-        "Transformer work done, attention included",
-    ),
-    maybe(
-        "flops_full",
-        F64,
-        "FLOP",
-        "Transformer work of the uncached run",
-    ),
+    maybe("flops", F64, "FLOP", "Transformer work done, attention included"),
+    maybe("flops_full", F64, "FLOP", "Transformer work of the uncached run"),
     maybe("reads", U32, "", "Device-to-host reads during denoising"),
-    maybe(
-        "looks",
-        U32,
-        "",
-        "Looks: measurements a decision was based on",
-    ),
+    maybe("looks", U32, "", "Looks: measurements a decision was based on"),
     maybe(
         "cache_claimed_bytes",
         U64,
         "bytes",
         "Cache memory claimed before the run",
     ),
-    maybe(
-        "cache_peak_bytes",
-        U64,
-        "bytes",
-        "Most cache memory held at any moment",
-    ),
+    maybe("cache_peak_bytes", U64, "bytes", "Most cache memory held at any moment"),
     maybe(
         "latent_rel_l2",
         F64,
@@ -288,34 +213,19 @@ pub const EVENT_COLUMNS: &[Column] = &[
     always("run_key", Text, "16 hex digits", "The run this belongs to"),
     always("index", U32, "", "Order within the run, from 0"),
     always("step", U32, "", "Sampler step, from 0 (noisiest)"),
-    always(
-        "branch",
-        U32,
-        "",
-        "Guidance branch: 0 conditional, 1 unconditional",
-    ),
+    always("branch", U32, "", "Guidance branch: 0 conditional, 1 unconditional"),
     always("full", Bool, "", "The run forbade reuse in this step"),
     always("unit_from", U32, "", "First unit of the span"),
     always("unit_to", U32, "", "One past the last unit of the span"),
     always("block_from", U32, "", "First transformer block of the span"),
-    always(
-        "block_to",
-        U32,
-        "",
-        "One past the last transformer block of the span",
-    ),
+    always("block_to", U32, "", "One past the last transformer block of the span"),
     always(
         "action",
         Text,
         "",
         "compute, reuse, look (a measurement) or note (a remark of the policy)",
     ),
-    maybe(
-        "value",
-        Text,
-        "",
-        "What was reused or stored; null if nothing was",
-    ),
+    maybe("value", Text, "", "What was reused or stored; null if nothing was"),
     always(
         "move_json",
         Text,
@@ -356,11 +266,6 @@ fn table(text: &mut String, title: &str, columns: &[Column]) {
     for c in columns {
         let null = if c.nullable { "yes" } else { "" };
         let (name, kind) = (c.name, c.kind.name());
-        writeln!(
-            text,
-            "| `{name}` | {kind} | {null} | {} | {} |",
-            c.unit, c.meaning
-        )
-        .expect("writing to a string");
+        writeln!(text, "| `{name}` | {kind} | {null} | {} | {} |", c.unit, c.meaning).expect("writing to a string");
     }
 }

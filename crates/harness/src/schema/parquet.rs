@@ -48,10 +48,7 @@ pub fn read_runs(path: &Path) -> Result<Vec<RunRow>> {
 
 /// Writes `events.parquet`. The file appears whole or not at all.
 pub fn write_events(path: &Path, events: &[EventRow]) -> Result<()> {
-    let columns: Vec<_> = EVENT_COLUMNS
-        .iter()
-        .map(|c| (c.name.to_string(), c.kind))
-        .collect();
+    let columns: Vec<_> = EVENT_COLUMNS.iter().map(|c| (c.name.to_string(), c.kind)).collect();
     let rows = events.iter().map(to_row).collect::<Result<Vec<_>>>()?;
     write_parquet(path, &columns, &rows)
 }
@@ -114,10 +111,7 @@ fn to_row(row: &impl Serialize) -> Result<Row> {
 
 /// Knobs become columns of their own beside the fixed ones.
 fn flatten(runs: &[RunRow]) -> Result<(Vec<Named>, Vec<Row>)> {
-    let mut columns: Vec<_> = RUN_COLUMNS
-        .iter()
-        .map(|c| (c.name.to_string(), c.kind))
-        .collect();
+    let mut columns: Vec<_> = RUN_COLUMNS.iter().map(|c| (c.name.to_string(), c.kind)).collect();
     let mut rows = Vec::with_capacity(runs.len());
     let mut knobs = BTreeSet::new();
     for run in runs {
@@ -155,9 +149,7 @@ fn knob_type<'a>(values: impl Iterator<Item = &'a Value>) -> ColumnType {
     kinds
         .reduce(|a, b| match (a, b) {
             _ if a == b => a,
-            (ColumnType::I64, ColumnType::F64) | (ColumnType::F64, ColumnType::I64) => {
-                ColumnType::F64
-            }
+            (ColumnType::I64, ColumnType::F64) | (ColumnType::F64, ColumnType::I64) => ColumnType::F64,
             _ => ColumnType::Text,
         })
         .unwrap_or(ColumnType::F64)
@@ -176,14 +168,8 @@ fn write_parquet(path: &Path, columns: &[Named], rows: &[Row]) -> Result<()> {
 }
 
 fn to_column(name: &str, kind: ColumnType, rows: &[Row]) -> pl::Column {
-    fn get<'a, T>(
-        rows: &'a [Row],
-        name: &str,
-        read: impl Fn(&'a Value) -> Option<T>,
-    ) -> Vec<Option<T>> {
-        rows.iter()
-            .map(|row| row.get(name).and_then(&read))
-            .collect()
+    fn get<'a, T>(rows: &'a [Row], name: &str, read: impl Fn(&'a Value) -> Option<T>) -> Vec<Option<T>> {
+        rows.iter().map(|row| row.get(name).and_then(&read)).collect()
     }
     let series = match kind {
         ColumnType::Text => {
@@ -211,9 +197,7 @@ fn to_column(name: &str, kind: ColumnType, rows: &[Row]) -> pl::Column {
             );
             for list in get(rows, name, Value::as_array) {
                 let numbers = list.into_iter().flatten();
-                let floats: Vec<f32> = numbers
-                    .map(|x| x.as_f64().map_or(f32::NAN, |x| x as f32))
-                    .collect();
+                let floats: Vec<f32> = numbers.map(|x| x.as_f64().map_or(f32::NAN, |x| x as f32)).collect();
                 lists.append_slice(&floats);
             }
             return pl::Column::from(lists.finish().into_series());
@@ -222,20 +206,12 @@ fn to_column(name: &str, kind: ColumnType, rows: &[Row]) -> pl::Column {
     pl::Column::from(series)
 }
 
-fn read_parquet<T: DeserializeOwned>(
-    path: &Path,
-    expected: &[Column],
-    shape: impl Fn(Row) -> Row,
-) -> Result<Vec<T>> {
+fn read_parquet<T: DeserializeOwned>(path: &Path, expected: &[Column], shape: impl Fn(Row) -> Row) -> Result<Vec<T>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let frame = pl::ParquetReader::new(file)
         .finish()
         .with_context(|| format!("{} is not a readable Parquet file", path.display()))?;
-    let names: Vec<&str> = frame
-        .columns()
-        .iter()
-        .map(|column| column.name().as_str())
-        .collect();
+    let names: Vec<&str> = frame.columns().iter().map(|column| column.name().as_str()).collect();
     for column in expected {
         ensure!(
             names.contains(&column.name),
@@ -259,8 +235,7 @@ fn read_parquet<T: DeserializeOwned>(
             for column in frame.columns() {
                 row.insert(column.name().to_string(), to_value(column.get(i)?)?);
             }
-            serde_json::from_value(Value::Object(shape(row)))
-                .with_context(|| format!("{}, row {i}", path.display()))
+            serde_json::from_value(Value::Object(shape(row))).with_context(|| format!("{}, row {i}", path.display()))
         })
         .collect()
 }
@@ -281,9 +256,6 @@ fn to_value(value: pl::AnyValue) -> Result<Value> {
             let numbers: Result<Vec<_>> = series.iter().map(to_value).collect();
             Value::Array(numbers?)
         }
-        other => bail!(
-            "a column of type {} was not written by this program",
-            other.dtype()
-        ),
+        other => bail!("a column of type {} was not written by this program", other.dtype()),
     })
 }

@@ -37,16 +37,10 @@ fn written(runs: &[RunRow]) -> Vec<RunRow> {
 #[test]
 fn runs_come_back_bit_for_bit_with_nulls_and_typed_knobs() {
     let runs = [
-        run(
-            "a",
-            &[("interval", Knob::Int(3)), ("forecast", Knob::Bool(true))],
-        ),
+        run("a", &[("interval", Knob::Int(3)), ("forecast", Knob::Bool(true))]),
         run(
             "b",
-            &[
-                ("threshold", Knob::Float(0.1)),
-                ("form", Knob::Text("residual".into())),
-            ],
+            &[("threshold", Knob::Float(0.1)), ("form", Knob::Text("residual".into()))],
         ),
         RunRow {
             denoise_s: None,
@@ -133,11 +127,7 @@ fn the_parquet_files_have_exactly_the_documented_columns() {
         .as_object()
         .unwrap()
         .len();
-    assert_eq!(
-        fields,
-        RUN_COLUMNS.len() + 1,
-        "every field but `knobs` is a column"
-    );
+    assert_eq!(fields, RUN_COLUMNS.len() + 1, "every field but `knobs` is a column");
     let fields = serde_json::to_value(EventRow::default())
         .unwrap()
         .as_object()
@@ -148,25 +138,15 @@ fn the_parquet_files_have_exactly_the_documented_columns() {
 
 fn columns_of(path: &Path) -> Vec<String> {
     use polars::prelude::{ParquetReader, SerReader};
-    let frame = ParquetReader::new(std::fs::File::open(path).unwrap())
-        .finish()
-        .unwrap();
-    frame
-        .columns()
-        .iter()
-        .map(|column| column.name().to_string())
-        .collect()
+    let frame = ParquetReader::new(std::fs::File::open(path).unwrap()).finish().unwrap();
+    frame.columns().iter().map(|column| column.name().to_string()).collect()
 }
 
 #[test]
 fn csv_holds_awkward_prompts_and_empty_fields_for_null() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("runs.csv");
-    write_runs_csv(
-        &path,
-        &[run("a", &[("interval", Knob::Int(3))]), run("b", &[])],
-    )
-    .unwrap();
+    write_runs_csv(&path, &[run("a", &[("interval", Knob::Int(3))]), run("b", &[])]).unwrap();
     let mut reader = csv::Reader::from_path(&path).unwrap();
     let place = |name: &str| {
         RUN_COLUMNS
@@ -175,16 +155,10 @@ fn csv_holds_awkward_prompts_and_empty_fields_for_null() {
             .unwrap_or(RUN_COLUMNS.len())
     };
     let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
-    assert_eq!(
-        &rows[0][place("prompt")],
-        "a \"red\" fox,\nrunning | slowly"
-    );
+    assert_eq!(&rows[0][place("prompt")], "a \"red\" fox,\nrunning | slowly");
     assert_eq!(&rows[0][place("error")], "");
     assert_eq!(
-        (
-            &rows[0][place("knob_interval")],
-            &rows[1][place("knob_interval")]
-        ),
+        (&rows[0][place("knob_interval")], &rows[1][place("knob_interval")]),
         ("3", "")
     );
 }

@@ -70,7 +70,9 @@ fn measure(experiment: &Experiment, probes: usize) -> Result<MixCalibration> {
     let steps = sampler.steps;
     let (first, last) = (warm_steps(steps), steps.saturating_sub(2));
     ensure!(last > first, "{steps} steps are too few to probe: expected at least 4");
-    let probe_steps: Vec<usize> = (0..probes).map(|i| first + i * (last - first) / (probes - 1).max(1)).collect();
+    let probe_steps: Vec<usize> = (0..probes)
+        .map(|i| first + i * (last - first) / (probes - 1).max(1))
+        .collect();
 
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {elapsed} (ETA {eta})").expect("a valid template");
     let clips = runs.prompts.len() * runs.seeds.len();
@@ -115,7 +117,11 @@ fn measure(experiment: &Experiment, probes: usize) -> Result<MixCalibration> {
         steps,
         guidance: sampler.guidance,
         drift: median(drifts),
-        impact: Impact { step: 1.0, cfg: impact(cfg), block: impact(block) },
+        impact: Impact {
+            step: 1.0,
+            cfg: impact(cfg),
+            block: impact(block),
+        },
     })
 }
 
@@ -129,10 +135,15 @@ fn warm_steps(steps: usize) -> usize {
 fn watch(job: &Prepared) -> Result<(Vec<f32>, Vec<Latent>, Vec<f32>)> {
     let mut latents = vec![job.noise.clone()];
     let mut watch = Watch::default();
-    let outcome = denoise(&job.chain, &mut watch, job.job(&job.conds), &mut |report| latents.push(report.latent.clone()))?;
+    let outcome = denoise(&job.chain, &mut watch, job.job(&job.conds), &mut |report| {
+        latents.push(report.latent.clone())
+    })?;
     let steps = job.run.steps();
     let middle = (steps as f32 * 0.15) as usize..(steps as f32 * 0.85) as usize;
-    let drifts = outcome.trace.iter().filter(|event| !event.seen.is_empty() && middle.contains(&event.at.step));
+    let drifts = outcome
+        .trace
+        .iter()
+        .filter(|event| !event.seen.is_empty() && middle.contains(&event.at.step));
     let drifts = drifts.map(|event| event.seen[0]).collect();
     Ok((outcome.latent.to_host(), latents, drifts))
 }
@@ -161,7 +172,12 @@ impl CachePolicy for Watch {
             ],
             _ => vec![Term::kept(1.0, Value::Output, COND, age)],
         };
-        Move::Look { probes: vec![Probe::Distance { new: guided(0), old: guided(1) }] }
+        Move::Look {
+            probes: vec![Probe::Distance {
+                new: guided(0),
+                old: guided(1),
+            }],
+        }
     }
 }
 
@@ -200,7 +216,10 @@ fn disturbances(job: &Prepared, step: usize, latent: &Latent) -> [Option<Disturb
     residual_rms /= job.conds.len() as f32;
     let shape = latent.0.dims();
     let drawn = |rms: f32, salt: u64| {
-        let values = noise(DISTURBANCE_SEED + salt, &shape).into_iter().map(|n| n * SIGMA * rms).collect();
+        let values = noise(DISTURBANCE_SEED + salt, &shape)
+            .into_iter()
+            .map(|n| n * SIGMA * rms)
+            .collect();
         Latent::from_host(values, shape, &latent.0.device())
     };
     let place = |place| Some(Disturbance { timestep, place });
@@ -215,15 +234,28 @@ fn disturbances(job: &Prepared, step: usize, latent: &Latent) -> [Option<Disturb
     let hidden_noise = || {
         let (hidden, _) = job.chain.embed(latent, timestep, &job.conds[0]);
         let shape = hidden.0.dims();
-        let values: Vec<f32> =
-            noise(DISTURBANCE_SEED + 2, &shape).into_iter().map(|n| n * SIGMA * residual_rms).collect();
+        let values: Vec<f32> = noise(DISTURBANCE_SEED + 2, &shape)
+            .into_iter()
+            .map(|n| n * SIGMA * residual_rms)
+            .collect();
         let noise: Tensor<3> = Tensor::from_data(TensorData::new(values, shape), &hidden.0.device());
         Hidden(noise.cast(hidden.0.dtype()))
     };
     [
-        place(Place::Prediction { noise: drawn(step_rms, 0), both: true }),
-        cfg_rms.and_then(|rms| place(Place::Prediction { noise: drawn(rms, 1), both: false })),
-        place(Place::Hidden { after: blocks.end - 1, noise: hidden_noise() }),
+        place(Place::Prediction {
+            noise: drawn(step_rms, 0),
+            both: true,
+        }),
+        cfg_rms.and_then(|rms| {
+            place(Place::Prediction {
+                noise: drawn(rms, 1),
+                both: false,
+            })
+        }),
+        place(Place::Hidden {
+            after: blocks.end - 1,
+            noise: hidden_noise(),
+        }),
     ]
 }
 
@@ -244,7 +276,10 @@ fn median(mut values: Vec<f32>) -> f32 {
 
 /// Runs exactly but for the disturbance; the final latent.
 fn disturbed(job: &Prepared, disturbance: Disturbance) -> Result<Vec<f32>> {
-    let chain = Disturbed { chain: &job.chain, disturbance };
+    let chain = Disturbed {
+        chain: &job.chain,
+        disturbance,
+    };
     let conds: Vec<(usize, WanCond)> = job.conds.iter().cloned().enumerate().collect();
     let outcome = denoise(&chain, &mut Off::default(), job.job(&conds), &mut |_| {})?;
     Ok(outcome.latent.to_host())
@@ -270,7 +305,14 @@ impl Dit for Disturbed<'_> {
     type Ctx = DisturbedCtx;
     fn embed(&self, latent: &Latent, timestep: f32, (branch, cond): &(usize, WanCond)) -> (Hidden, DisturbedCtx) {
         let (hidden, ctx) = self.chain.embed(latent, timestep, cond);
-        (hidden, DisturbedCtx { here: timestep == self.disturbance.timestep, branch: *branch, ctx })
+        (
+            hidden,
+            DisturbedCtx {
+                here: timestep == self.disturbance.timestep,
+                branch: *branch,
+                ctx,
+            },
+        )
     }
     fn eval(&self, i: usize, hidden: &Hidden, ctx: &DisturbedCtx) -> Hidden {
         self.chain.eval(i, hidden, &ctx.ctx)

@@ -38,9 +38,20 @@ pub fn run(args: Args) -> Result<()> {
         sampler.guidance,
         experiment.model.device
     );
-    println!("{} prompts × {} seeds × {} repeats", runs.prompts.len(), runs.seeds.len(), runs.repeats);
-    println!("time is predicted from one block of the model, which runs at {:.1} GFLOP/s here\n", rate / 1e9);
-    println!("{:>12} {:>9} {:>12} {:>9} {:>6}  policy", "cache MiB", "compute", "TFLOP", "seconds", "reads");
+    println!(
+        "{} prompts × {} seeds × {} repeats",
+        runs.prompts.len(),
+        runs.seeds.len(),
+        runs.repeats
+    );
+    println!(
+        "time is predicted from one block of the model, which runs at {:.1} GFLOP/s here\n",
+        rate / 1e9
+    );
+    println!(
+        "{:>12} {:>9} {:>12} {:>9} {:>6}  policy",
+        "cache MiB", "compute", "TFLOP", "seconds", "reads"
+    );
     let mut total_s = 0.0;
     for variant in &experiment.policies {
         let mut policy = variant.spec.policy();
@@ -74,7 +85,10 @@ pub fn run(args: Args) -> Result<()> {
 
 /// Operations a second of one block of the model's width on its device.
 fn flops_per_s(experiment: &Experiment, subject: &Subject) -> Result<f64> {
-    let config = WanConfig { layers: 1, ..subject.wan.config().clone() };
+    let config = WanConfig {
+        layers: 1,
+        ..subject.wan.config().clone()
+    };
     let block = Wan::random(config, 0, subject.wan.device(), subject.wan.dtype());
     let [f, h, w] = subject.grid;
     // At most about a thousand tokens: enough to fill the device, little enough to be quick.
@@ -85,7 +99,12 @@ fn flops_per_s(experiment: &Experiment, subject: &Subject) -> Result<f64> {
     let [cond, _] = subject.conds(&experiment.runs.prompts[0])?;
     let forward = || {
         let (hidden, ctx) = chain.embed(&latent, 500.0, &cond);
-        chain.head((0..chain.units().len()).fold(hidden, |hidden, i| chain.unit(i, hidden, &ctx)), &ctx).to_host()
+        chain
+            .head(
+                (0..chain.units().len()).fold(hidden, |hidden, i| chain.unit(i, hidden, &ctx)),
+                &ctx,
+            )
+            .to_host()
     };
     forward();
     let start = Instant::now();
@@ -108,18 +127,30 @@ struct Plan {
 fn dry_walk(policy: &mut dyn CachePolicy, run: Run, subject: &Subject) -> Result<Plan, WalkError> {
     let claim = policy.begin(&run)?;
     let dry = Dry { subject };
-    let signals = claim.time_signal.map(|signal| dry.time_signals(signal, &run.timesteps)).unwrap_or_default();
+    let signals = claim
+        .time_signal
+        .map(|signal| dry.time_signals(signal, &run.timesteps))
+        .unwrap_or_default();
     let host_reads = !signals.is_empty() as usize;
     let mut store = Store::new(run.clone(), &claim, signals)?;
     for step in 0..run.steps() {
         let now = vec![Nothing; run.branches];
         for branch in 0..run.branches {
-            let at = At { step, branch, unit: 0, full: run.is_full(step) };
+            let at = At {
+                step,
+                branch,
+                unit: 0,
+                full: run.is_full(step),
+            };
             pass(&dry, policy, &mut store, at, &Nothing, &(), &now[..branch])?;
         }
     }
     let costs = store.costs();
-    Ok(Plan { claimed_bytes: store.claimed_bytes(), costs, decided: costs.reads == host_reads })
+    Ok(Plan {
+        claimed_bytes: store.claimed_bytes(),
+        costs,
+        decided: costs.reads == host_reads,
+    })
 }
 
 /// A tensor without numbers.
@@ -174,6 +205,10 @@ impl Dit for Dry<'_> {
         Nothing
     }
     fn time_signals(&self, signal: TimeSignal, timesteps: &[f32]) -> Vec<Vec<f32>> {
-        self.subject.wan.on(self.subject.grid, 1).expect("settled").time_signals(signal, timesteps)
+        self.subject
+            .wan
+            .on(self.subject.grid, 1)
+            .expect("settled")
+            .time_signals(signal, timesteps)
     }
 }

@@ -18,7 +18,10 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let findings = compare(&args.folder, &mixcache_core::device::open(&args.device)?)?;
     let width = findings.iter().map(|f| f.case.len()).max().unwrap_or(0);
-    println!("{:<11} {:<width$} {:>9} {:>9}  quantity", "verdict", "case", "error", "allowed");
+    println!(
+        "{:<11} {:<width$} {:>9} {:>9}  quantity",
+        "verdict", "case", "error", "allowed"
+    );
     for finding in &findings {
         let (case, quantity) = (&finding.case, &finding.quantity);
         match &finding.verdict {
@@ -31,8 +34,14 @@ pub fn run(args: Args) -> Result<()> {
         }
     }
     let failures = findings.iter().filter(|finding| finding.is_failure()).count();
-    let skipped = findings.iter().filter(|finding| matches!(finding.verdict, Verdict::NotCovered(_))).count();
-    println!("\n{} equal, {failures} not, {skipped} not covered", findings.len() - failures - skipped);
+    let skipped = findings
+        .iter()
+        .filter(|finding| matches!(finding.verdict, Verdict::NotCovered(_)))
+        .count();
+    println!(
+        "\n{} equal, {failures} not, {skipped} not covered",
+        findings.len() - failures - skipped
+    );
     match failures {
         0 => Ok(()),
         n => bail!("{n} quantities differ from the reference"),

@@ -25,12 +25,20 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
     let (rows, events) = record::load(&args.recording)?;
-    let row = rows.iter().find(|row| row.run_key == args.run || row.label == args.run).with_context(|| {
-        let mut labels: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
-        labels.sort();
-        labels.dedup();
-        format!("{} has no run `{}`; its labels: {}", args.recording.display(), args.run, labels.join(", "))
-    })?;
+    let row = rows
+        .iter()
+        .find(|row| row.run_key == args.run || row.label == args.run)
+        .with_context(|| {
+            let mut labels: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
+            labels.sort();
+            labels.dedup();
+            format!(
+                "{} has no run `{}`; its labels: {}",
+                args.recording.display(),
+                args.run,
+                labels.join(", ")
+            )
+        })?;
     let trace = read_trace(events.iter().filter(|event| event.run_key == row.run_key))?;
     let experiment = args.chosen.settle()?;
     ensure!(
@@ -48,8 +56,14 @@ pub fn run(args: Args) -> Result<()> {
     let (prompt, seed, steps) = (&row.prompt, row.seed, row.steps as usize);
     let decided = runner.denoise(variant, &mut *variant.spec.policy(), prompt, seed, steps)?;
     let replayed = runner.denoise(variant, &mut Replay::new(&trace), prompt, seed, steps)?;
-    println!("deciding again {:8.2} s, {} reads", decided.denoise_s, decided.costs.reads);
-    println!("replayed       {:8.2} s, {} reads", replayed.denoise_s, replayed.costs.reads);
+    println!(
+        "deciding again {:8.2} s, {} reads",
+        decided.denoise_s, decided.costs.reads
+    );
+    println!(
+        "replayed       {:8.2} s, {} reads",
+        replayed.denoise_s, replayed.costs.reads
+    );
     ensure!(
         decided.latent.to_host() == replayed.latent.to_host(),
         "the replayed trace gives another latent than the policy: the code or the model has changed since it was recorded"

@@ -62,7 +62,11 @@ pub fn run(args: Args) -> Result<()> {
     // It only served a resume; a leftover does no harm.
     let _ = std::fs::remove_file(&group.path);
     let report = report::write(&folder)?;
-    for table in report.files.iter().filter(|file| file.extension().is_some_and(|e| e == "md") && **file != report.page) {
+    for table in report
+        .files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|e| e == "md") && **file != report.page)
+    {
         println!("{}", std::fs::read_to_string(table)?);
     }
     println!("recorded in {}", folder.display());
@@ -80,7 +84,11 @@ pub fn run(args: Args) -> Result<()> {
 fn open(experiment: &Experiment, root: &Path, fresh: bool) -> Result<Recording> {
     let (hash, revision, machine) = (experiment.hash(), env!("MIXCACHE_GIT_REVISION"), Machine::detect());
     if !fresh && let Some(recording) = Recording::resume(root, &hash, revision, &machine)? {
-        println!("going on in {}: {} runs are done", recording.directory().display(), recording.finished().len());
+        println!(
+            "going on in {}: {} runs are done",
+            recording.directory().display(),
+            recording.finished().len()
+        );
         return Ok(recording);
     }
     Recording::create(root, &experiment.name, &experiment.text, &hash, revision, &machine)
@@ -103,7 +111,12 @@ fn progress(cells: u64) -> ProgressBar {
 
 fn tell(bar: &ProgressBar, row: &RunRow) {
     if let Some(error) = &row.error {
-        bar.suspend(|| eprintln!("{} (prompt {}, seed {}): {error}", row.label, row.prompt_index, row.seed));
+        bar.suspend(|| {
+            eprintln!(
+                "{} (prompt {}, seed {}): {error}",
+                row.label, row.prompt_index, row.seed
+            )
+        });
     }
     if !row.warnings.is_empty() && row.prompt_index == 0 && row.repeat == 0 {
         bar.suspend(|| eprintln!("{}: {}", row.label, row.warnings));
@@ -120,7 +133,11 @@ struct Group<'a> {
 
 impl<'a> Group<'a> {
     fn new(subject: &'a Subject, folder: &Path) -> Group<'a> {
-        Group { subject, path: folder.join("reference.safetensors.tmp"), current: None }
+        Group {
+            subject,
+            path: folder.join("reference.safetensors.tmp"),
+            current: None,
+        }
     }
     fn name(cell: &Cell) -> String {
         format!("prompt {}, seed {}, repeat {}", cell.prompt, cell.seed, cell.repeat)
@@ -160,7 +177,9 @@ fn write_video(
     folder: &Path,
 ) -> Result<()> {
     let chosen = cell.prompt < experiment.runs.videos && cell.repeat == 0 && cell.seed == experiment.runs.seeds[0];
-    let (Some(frames), true) = (&made.frames, chosen) else { return Ok(()) };
+    let (Some(frames), true) = (&made.frames, chosen) else {
+        return Ok(());
+    };
     let reference: Option<&Frames> = reference.and_then(|r| r.frames.as_ref());
     let shown = match reference {
         Some(reference) => video::beside(reference, frames)?,

@@ -50,12 +50,18 @@ pub fn run(args: Args) -> Result<()> {
         let same = replayed.latent.to_host() == latent && (reads, looks) == (0, 0);
         check(same, format!("{label}: its trace replays, bit for bit, without a read"));
         let (claimed, peak) = (outcome.claimed_bytes, outcome.costs.peak_bytes);
-        check(peak <= claimed, format!("{label}: holds {peak} bytes at its peak, claims {claimed}"));
+        check(
+            peak <= claimed,
+            format!("{label}: holds {peak} bytes at its peak, claims {claimed}"),
+        );
         let compute = outcome.costs.flops / runner.run(variant, planned)?.0.total_flops();
         let speedup = off_s / outcome.denoise_s;
         check(
             speedup <= TIMING_SLACK / compute,
-            format!("{label}: {speedup:.2}× faster at {compute:.3} of the compute (at most {:.2}×)", 1.0 / compute),
+            format!(
+                "{label}: {speedup:.2}× faster at {compute:.3} of the compute (at most {:.2}×)",
+                1.0 / compute
+            ),
         );
     }
     match wrong {
@@ -71,11 +77,16 @@ fn plain(job: &Prepared) -> Vec<f32> {
     for (step, &timestep) in job.schedule.timesteps.iter().enumerate() {
         let forward = |cond| {
             let (hidden, ctx) = chain.embed(&latent, timestep, cond);
-            chain.head((0..job.run.end()).fold(hidden, |hidden, i| chain.unit(i, hidden, &ctx)), &ctx)
+            chain.head(
+                (0..job.run.end()).fold(hidden, |hidden, i| chain.unit(i, hidden, &ctx)),
+                &ctx,
+            )
         };
         let predictions: Vec<Latent> = job.conds.iter().map(forward).collect();
         let velocity = match &predictions[..] {
-            [cond, uncond] => uncond.clone().add_scaled(job.guidance.scale(), &cond.since(uncond.clone())),
+            [cond, uncond] => uncond
+                .clone()
+                .add_scaled(job.guidance.scale(), &cond.since(uncond.clone())),
             _ => predictions[0].clone(),
         };
         latent = sampler.step(step, &velocity, latent);

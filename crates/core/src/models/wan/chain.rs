@@ -80,7 +80,12 @@ impl WanChain<'_> {
         let config = &self.wan.config;
         let flops = config.unit_flops(self.tokens(), self.batch);
         (0..config.layers)
-            .flat_map(|block| UNITS.into_iter().zip(flops).map(move |(kind, flops)| Unit { block, kind, flops }))
+            .flat_map(|block| {
+                UNITS
+                    .into_iter()
+                    .zip(flops)
+                    .map(move |(kind, flops)| Unit { block, kind, flops })
+            })
             .collect()
     }
     /// Floating-point operations outside the chain in one pass.
@@ -108,7 +113,14 @@ impl WanChain<'_> {
     fn self_attention(&self, block: &Block, x: &Tensor<3>, ctx: &WanCtx) -> Tensor<3> {
         let row = |k| row(&block.modulation, &ctx.modulation, k);
         let x = self.modulated(x, row(SCALE_SELF), row(SHIFT_SELF));
-        let Attention { q, k, v, o, norm_q, norm_k } = &block.self_attn;
+        let Attention {
+            q,
+            k,
+            v,
+            o,
+            norm_q,
+            norm_k,
+        } = &block.self_attn;
         let eps = self.wan.config.eps;
         let turned = |layer, scale| {
             let normed = rms_norm(project(x.clone(), layer), scale, eps);
@@ -121,7 +133,14 @@ impl WanChain<'_> {
         let [scale, shift] = block.cross_norm.clone();
         let (eps, dtype) = (self.wan.config.eps, self.wan.dtype);
         let x = norm(x, scale, shift, eps).cast(dtype);
-        let Attention { q, k, v, o, norm_q, norm_k } = &block.cross_attn;
+        let Attention {
+            q,
+            k,
+            v,
+            o,
+            norm_q,
+            norm_k,
+        } = &block.cross_attn;
         let text = ctx.text.clone();
         let q = rms_norm(project(x, q), norm_q, eps).cast(dtype);
         let k = rms_norm(project(text.clone(), k), norm_k, eps).cast(dtype);

@@ -35,7 +35,9 @@ pub struct WanConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not the expected JSON.
-    #[error("not a Wan `config.json` ({0}): expected the authors' keys (dim, num_heads, …) or diffusers' (num_attention_heads, attention_head_dim, …)")]
+    #[error(
+        "not a Wan `config.json` ({0}): expected the authors' keys (dim, num_heads, …) or diffusers' (num_attention_heads, attention_head_dim, …)"
+    )]
     Json(#[from] serde_json::Error),
     /// Sizes that do not fit together, or a variant of the model that is not supported.
     #[error("{0}")]

@@ -33,7 +33,10 @@ mod tests {
             let block: f64 = wan.unit_flops(tokens, 1).iter().sum();
             let total = wan.layers as f64 * block + wan.rest_flops(tokens, 1);
             // Three digits are published.
-            assert!((total / expected - 1.0).abs() < 0.01, "{name}: {total:e}, expected {expected:e}");
+            assert!(
+                (total / expected - 1.0).abs() < 0.01,
+                "{name}: {total:e}, expected {expected:e}"
+            );
         }
     }
 }

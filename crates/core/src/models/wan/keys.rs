@@ -35,5 +35,7 @@ pub fn layout(weights: &Weights) -> fn(&str) -> String {
 }
 
 fn diffusers(key: &str) -> String {
-    RENAMED.iter().fold(key.to_string(), |key, (from, to)| key.replace(from, to))
+    RENAMED
+        .iter()
+        .fold(key.to_string(), |key, (from, to)| key.replace(from, to))
 }

@@ -103,8 +103,15 @@ pub fn run_case(folder: &Path, weights: &str, device: &Device) -> Result<Vec<Rea
     let cond = wan.condition(text)?;
 
     let mut readings = vec![];
-    io.compare("t0.act.condition_embedder.text_embedder.out", || host(cond.0.clone()), &mut readings);
-    for t in (0..).map(|i| format!("t{i}")).take_while(|t| io.has(&format!("{t}.out"))) {
+    io.compare(
+        "t0.act.condition_embedder.text_embedder.out",
+        || host(cond.0.clone()),
+        &mut readings,
+    );
+    for t in (0..)
+        .map(|i| format!("t{i}"))
+        .take_while(|t| io.has(&format!("{t}.out")))
+    {
         let timesteps = io.floats(&format!("{t}.timestep"))?;
         compare_pass(&wan, &io, &t, &timesteps, &latent, &cond, &mut readings)?;
     }
@@ -191,19 +198,35 @@ impl Recorded<'_> {
         self.tensors.shape(key).is_some()
     }
     fn floats(&self, key: &str) -> Result<Vec<f32>, CaseError> {
-        let missing = || CaseError::Missing { key: key.into(), rank: 1 };
+        let missing = || CaseError::Missing {
+            key: key.into(),
+            rank: 1,
+        };
         self.tensors.floats(key).ok_or_else(missing)
     }
     fn tensor<const D: usize>(&self, key: &str) -> Result<Tensor<D>, CaseError> {
-        let missing = || CaseError::Missing { key: key.into(), rank: D };
-        let shape = self.tensors.shape(key).and_then(|shape| <[usize; D]>::try_from(shape).ok());
+        let missing = || CaseError::Missing {
+            key: key.into(),
+            rank: D,
+        };
+        let shape = self
+            .tensors
+            .shape(key)
+            .and_then(|shape| <[usize; D]>::try_from(shape).ok());
         let values = self.tensors.floats(key).ok_or_else(missing)?;
-        Ok(Tensor::from_data(TensorData::new(values, shape.ok_or_else(missing)?), self.device))
+        Ok(Tensor::from_data(
+            TensorData::new(values, shape.ok_or_else(missing)?),
+            self.device,
+        ))
     }
     /// Adds a reading, if this tensor was recorded.
     fn compare(&self, key: &str, ours: impl FnOnce() -> Vec<f32>, readings: &mut Vec<Reading>) {
         if let Some(recorded) = self.tensors.floats(key) {
-            readings.push(Reading { name: key.into(), ours: ours(), recorded });
+            readings.push(Reading {
+                name: key.into(),
+                ours: ours(),
+                recorded,
+            });
         }
     }
 }

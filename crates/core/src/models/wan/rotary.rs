@@ -11,9 +11,7 @@ const THETA: f64 = 10000.0;
 /// frequencies by its own number of channels.
 pub fn tables([f, h, w]: [usize; 3], head_dim: usize, device: &Device) -> [Tensor<4>; 2] {
     let side = 2 * (head_dim / 6);
-    let axis = |channels: usize| {
-        (0..channels / 2).map(move |j| THETA.powf(-2.0 * j as f64 / channels as f64))
-    };
+    let axis = |channels: usize| (0..channels / 2).map(move |j| THETA.powf(-2.0 * j as f64 / channels as f64));
     let frequencies: Vec<(usize, f64)> = [head_dim - 2 * side, side, side]
         .into_iter()
         .enumerate()
@@ -21,7 +19,11 @@ pub fn tables([f, h, w]: [usize; 3], head_dim: usize, device: &Device) -> [Tenso
         .collect();
     let angles: Vec<f64> = (0..f * h * w)
         .map(|token| [token / (h * w), token / w % h, token % w])
-        .flat_map(|place| frequencies.iter().map(move |(axis, frequency)| place[*axis] as f64 * frequency))
+        .flat_map(|place| {
+            frequencies
+                .iter()
+                .map(move |(axis, frequency)| place[*axis] as f64 * frequency)
+        })
         .collect();
     [f64::cos, f64::sin].map(|wave| {
         let values: Vec<f32> = angles.iter().map(|angle| wave(*angle) as f32).collect();

@@ -19,7 +19,10 @@ impl TimeEmbedding {
         let mut linear = |key, from, to| loader.linear_in(FloatDType::F32, key, &[to, from]);
         TimeEmbedding {
             freq_dim: config.freq_dim,
-            mlp: [linear("time_embedding.0", config.freq_dim, d), linear("time_embedding.2", d, d)],
+            mlp: [
+                linear("time_embedding.0", config.freq_dim, d),
+                linear("time_embedding.2", d, d),
+            ],
             projection: linear("time_projection.1", d, 6 * d),
         }
     }
