@@ -1,1 +1,17 @@
+//! Video diffusion transformers on Burn, as chains of cacheable units.
+//!
+//! [`denoise`] is the one sampling loop; [`models`] lists the transformers, each an implementation of
+//! [`mixcache_policies::chain::Dit`]. Tensors, devices and weights live in this crate only.
 
+pub mod codec;
+pub mod denoise;
+pub mod device;
+pub mod mini;
+pub mod models;
+pub mod noise;
+pub mod sampler;
+pub mod schedule;
+pub mod tensors;
+pub mod text;
+mod unipc;
+pub mod weights;

@@ -1,0 +1,213 @@
+//! The one sampling loop: every video of the project comes out of it, cached or not.
+
+use crate::models::wan::WanChain;
+use crate::sampler::{Sampler, SamplerKind};
+use crate::schedule::Schedule;
+use crate::tensors::Latent;
+use mixcache_policies::chain::{Dit, Feature, pass};
+use mixcache_policies::plan::{At, CachePolicy, Event, Run};
+use mixcache_policies::store::{Costs, Store, WalkError};
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+/// Classifier-free guidance: `v = v_u + scale·(v_c − v_u)`.
+#[derive(Copy, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Guidance {
+    /// One conditional pass a step.
+    None,
+    /// Two passes a step, conditional first.
+    TwoPass {
+        /// Guidance scale.
+        scale: f32,
+    },
+    /// One pass a step over a batch of two, conditional first.
+    Batched {
+        /// Guidance scale.
+        scale: f32,
+    },
+}
+
+impl Guidance {
+    /// Passes a step: what a policy sees as branches.
+    pub fn branches(self) -> usize {
+        match self {
+            Guidance::None | Guidance::Batched { .. } => 1,
+            Guidance::TwoPass { .. } => 2,
+        }
+    }
+    /// Latents in one pass, for one video.
+    pub fn batch(self) -> usize {
+        match self {
+            Guidance::None | Guidance::TwoPass { .. } => 1,
+            Guidance::Batched { .. } => 2,
+        }
+    }
+    /// The scale, 1 without guidance.
+    pub fn scale(self) -> f32 {
+        match self {
+            Guidance::None => 1.0,
+            Guidance::TwoPass { scale } | Guidance::Batched { scale } => scale,
+        }
+    }
+}
+
+/// What the cache of a run may do, beside what model and schedule decide.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// Steps at either end in which reuse is forbidden.
+    pub full: (usize, usize),
+    /// Limit on everything the cache holds at once.
+    pub budget_bytes: u64,
+}
+
+impl CacheLimits {
+    /// No limits: the policy alone decides.
+    pub const NONE: CacheLimits = CacheLimits {
+        full: (0, 0),
+        budget_bytes: u64::MAX,
+    };
+}
+
+/// What a policy is told of a run: the chain made by `Wan::on` with the batch of `guidance`.
+pub fn run_of(chain: &WanChain, schedule: &Schedule, guidance: Guidance, limits: CacheLimits) -> Run {
+    Run {
+        model: chain.model().to_string(),
+        units: chain.units(),
+        rest_flops: chain.rest_flops(),
+        branches: guidance.branches(),
+        guidance: guidance.scale(),
+        sigmas: schedule.sigmas[..schedule.steps()].to_vec(),
+        timesteps: schedule.timesteps.clone(),
+        full: limits.full,
+        hidden_bytes: chain.hidden_bytes(),
+        latent_bytes: chain.latent_bytes(),
+        budget_bytes: limits.budget_bytes,
+    }
+}
+
+/// One video to make.
+pub struct Job<'a, Cond> {
+    /// What the policy is told.
+    pub run: Run,
+    /// Noise levels.
+    pub schedule: Schedule,
+    /// Solver.
+    pub sampler: SamplerKind,
+    /// Guidance.
+    pub guidance: Guidance,
+    /// Initial noise, of one video even when the guidance is batched.
+    pub noise: Latent,
+    /// A condition for each pass of a step: [cond], [cond, uncond], or for batched guidance one whose
+    /// batch is [cond, uncond].
+    pub conds: &'a [Cond],
+}
+
+/// A latent on its way, for observers that must not steer.
+pub struct StepReport<'a> {
+    /// The step that was just taken.
+    pub step: usize,
+    /// The latent after it.
+    pub latent: &'a Latent,
+}
+
+/// What a run gave and what it cost.
+pub struct Outcome {
+    /// The denoised latent.
+    pub latent: Latent,
+    /// Every decision of the policy.
+    pub trace: Vec<Event>,
+    /// Reads, operations, bytes.
+    pub costs: Costs,
+    /// Bytes the policy claimed before the run.
+    pub claimed_bytes: u64,
+    /// Wall time from the first kernel to the end of the last, observers included.
+    pub denoise_s: f64,
+}
+
+/// Denoises a latent under a policy. The loop itself reads nothing from the device: it waits once, at
+/// the end, so that `denoise_s` is the time the device took.
+///
+/// # Errors
+/// [`WalkError`] when the policy does not fit the run, asks for more memory than allowed (both before
+/// the first kernel), or makes a move that is not open to it.
+///
+/// # Panics
+/// When the conditions are not as many as the passes of a step, or the device fails.
+pub fn denoise<D: Dit<Latent = Latent>>(
+    dit: &D,
+    policy: &mut dyn CachePolicy,
+    job: Job<'_, D::Cond>,
+    observe: &mut dyn FnMut(StepReport),
+) -> Result<Outcome, WalkError>
+where
+    D::Hidden: Feature<Scalar = <Latent as Feature>::Scalar>,
+{
+    let Job {
+        run,
+        schedule,
+        sampler,
+        guidance,
+        noise,
+        conds,
+    } = job;
+    assert_eq!(conds.len(), run.branches, "one condition for each pass of a step");
+    let claim = policy.begin(&run)?;
+    let needed = claim.bytes(&run);
+    if needed > run.budget_bytes {
+        let budget = run.budget_bytes;
+        return Err(WalkError::OverBudget { needed, budget });
+    }
+    let device = noise.0.device();
+    device.sync().expect("the device works before the run");
+
+    let start = Instant::now();
+    let signals = claim.time_signal.map(|signal| dit.time_signals(signal, &run.timesteps));
+    let mut store = Store::new(run, &claim, signals.unwrap_or_default())?;
+    let mut sampler = Sampler::new(sampler, &schedule);
+    let mut latent = noise;
+    for step in 0..schedule.steps() {
+        let full = store.run().is_full(step);
+        let input = match guidance {
+            Guidance::Batched { .. } => Latent::batch(vec![latent.clone(), latent.clone()]),
+            _ => latent.clone(),
+        };
+        let mut predictions = vec![];
+        for (branch, cond) in conds.iter().enumerate() {
+            let at = At {
+                step,
+                branch,
+                unit: 0,
+                full,
+            };
+            predictions.push(pass(dit, policy, &mut store, at, &input, cond, &predictions)?);
+        }
+        let velocity = guided(guidance, predictions);
+        latent = sampler.step(step, &velocity, latent);
+        observe(StepReport { step, latent: &latent });
+    }
+    device.sync().expect("the device finishes the run");
+    let denoise_s = start.elapsed().as_secs_f64();
+    Ok(Outcome {
+        latent,
+        claimed_bytes: store.claimed_bytes(),
+        costs: store.costs(),
+        trace: store.into_trace(),
+        denoise_s,
+    })
+}
+
+/// The velocity that the sampler follows.
+fn guided(guidance: Guidance, mut predictions: Vec<Latent>) -> Latent {
+    let scale = match guidance {
+        Guidance::None => return predictions.remove(0),
+        Guidance::TwoPass { scale } => scale,
+        Guidance::Batched { scale } => {
+            predictions = predictions.remove(0).rows();
+            scale
+        }
+    };
+    let [cond, uncond] = <[Latent; 2]>::try_from(predictions).ok().expect("two branches");
+    let difference = cond.since(uncond.clone());
+    uncond.add_scaled(scale, &difference)
+}

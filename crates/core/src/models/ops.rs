@@ -1,0 +1,141 @@
+//! The tensor operations of a transformer block: every heavy call of a model goes through here.
+//!
+//! Norms, rotary embedding and gates compute in f32, as the reference implementations do; what enters
+//! a matrix product is in the dtype of the run.
+
+use crate::weights::Linear;
+use burn::tensor::activation::sigmoid;
+use burn::tensor::module::{attention as fused_attention, layer_norm, linear};
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{FloatDType, Tensor};
+
+/// `x·W + b`.
+///
+/// # Shapes
+/// - `x`: `[.., in]`
+/// - output: `[.., out]`
+pub fn project<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
+    linear(x, layer.weight.clone(), Some(layer.bias.clone()))
+}
+
+/// Layer norm with a scale and a shift per channel: `(x − mean)/√(var + eps)·scale + shift`, in f32.
+///
+/// # Shapes
+/// - `x`: `[b, n, d]`; `scale`, `shift`: `[d]` in f32
+/// - output: `[b, n, d]` in f32
+pub fn norm(x: &Tensor<3>, scale: Tensor<1>, shift: Tensor<1>, eps: f64) -> Tensor<3> {
+    layer_norm(x.clone().cast(FloatDType::F32), scale, Some(shift), eps)
+}
+
+/// RMS norm over the whole width: `x/√(mean(x²) + eps)·scale`, in f32.
+///
+/// # Shapes
+/// - `x`: `[b, n, d]`; `scale`: `[d]` in f32
+/// - output: `[b, n, d]` in f32
+pub fn rms_norm(x: Tensor<3>, scale: &Tensor<1>, eps: f64) -> Tensor<3> {
+    let x = x.cast(FloatDType::F32);
+    let squares = x.clone() * x.clone();
+    let inverse = squares.mean_dim(2).add_scalar(eps).sqrt().recip(); // [b, n, 1]
+    x * inverse * scale.clone().unsqueeze()
+}
+
+/// GELU in its tanh form, as `x·sigmoid(2u)` with `u = √(2/π)·(x + 0.044715·x³)`: the same function
+/// with fewer passes over memory.
+pub fn gelu_tanh(x: Tensor<3>) -> Tensor<3> {
+    const LINEAR: f64 = 1.595_769_121_605_731; // 2·√(2/π)
+    let twice_u = (x.clone() * x.clone()).mul_scalar(LINEAR * 0.044715).add_scalar(LINEAR) * x.clone();
+    x * sigmoid(twice_u)
+}
+
+/// Rotates the channel pairs `(2j, 2j + 1)` of every head by the angles of its token, in f32.
+///
+/// # Shapes
+/// - `x`: `[b, n, heads·head_dim]`
+/// - `rotary`: cosine and sine, `[1, n, 1, head_dim/2]` each
+/// - output: like `x`
+pub fn rotate(x: Tensor<3>, rotary: &[Tensor<4>; 2]) -> Tensor<3> {
+    let [b, n, d] = x.dims();
+    let [_, _, _, pairs] = rotary[0].dims();
+    let x = x.reshape([b, n, d / (2 * pairs), pairs, 2]);
+    let even: Tensor<4> = x.clone().narrow(4, 0, 1).squeeze_dim(4);
+    let odd: Tensor<4> = x.narrow(4, 1, 1).squeeze_dim(4);
+    let [cos, sin] = rotary;
+    let turned = [
+        even.clone() * cos.clone() - odd.clone() * sin.clone(),
+        even * sin.clone() + odd * cos.clone(),
+    ];
+    Tensor::stack::<5>(turned.into(), 4).reshape([b, n, d])
+}
+
+/// Softmax attention of all queries to all keys, no mask.
+///
+/// # Shapes
+/// - `q`: `[b, n, d]`; `k`, `v`: `[b, m, d]`
+/// - output: `[b, n, d]`
+pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
+    let [b, n, d] = q.dims();
+    let split = |x: Tensor<3>| {
+        let m = x.dims()[1];
+        x.reshape([b, m, heads, d / heads]).swap_dims(1, 2) // [b, h, m, d/h]
+    };
+    // An explicit scale or mask would keep GPU back ends from their fused kernels; the default scale is 1/√(d/h).
+    let mixed = fused_attention(
+        split(q),
+        split(k),
+        split(v),
+        None,
+        None,
+        AttentionModuleOptions::default(),
+    );
+    mixed.swap_dims(1, 2).reshape([b, n, d])
+}
+
+/// `x + gate·y`, added in f32, back in the dtype of `x`.
+///
+/// # Shapes
+/// - `x`, `y`: `[b, n, d]`; `gate`: `[d]` in f32, none = 1
+pub fn add_gated(x: Tensor<3>, y: Tensor<3>, gate: Option<Tensor<1>>) -> Tensor<3> {
+    let dtype: FloatDType = x.dtype().into();
+    let y = y.cast(FloatDType::F32);
+    let y = match gate {
+        Some(gate) => y * gate.unsqueeze(),
+        None => y,
+    };
+    (x.cast(FloatDType::F32) + y).cast(dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn gelu_follows_its_definition() {
+        let xs: Vec<f32> = (-40..=40).map(|i| i as f32 * 0.2).collect();
+        let x = Tensor::<1>::from_floats(xs.as_slice(), &Device::flex()).reshape([1, 1, 81]);
+        let ours = crate::tensors::host(gelu_tanh(x));
+        for (x, ours) in xs.iter().zip(ours) {
+            let x = *x as f64;
+            let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            let expected = 0.5 * x * (1.0 + u.tanh());
+            // A few f32 roundings of values up to 8.
+            assert!(
+                (ours as f64 - expected).abs() < 2e-6,
+                "gelu({x}) = {ours}, expected {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_rotation_keeps_the_length_of_every_pair() {
+        let device = Device::flex();
+        let x = Tensor::<1>::from_floats([3.0, 4.0, 1.0, 0.0], &device).reshape([1, 1, 4]);
+        let angles = Tensor::<1>::from_floats([0.5, std::f32::consts::FRAC_PI_2], &device).reshape([1, 1, 1, 2]);
+        let turned = crate::tensors::host(rotate(x, &[angles.clone().cos(), angles.sin()]));
+        assert!((turned[0].hypot(turned[1]) - 5.0).abs() < 1e-6); // rounding
+        assert!(
+            turned[2].abs() < 1e-6 && (turned[3] - 1.0).abs() < 1e-6,
+            "a quarter turn takes (1, 0) to (0, 1)"
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! Hidden states and latents: the tensors a cache stores, weighs and compares.
+
+use burn::tensor::{FloatDType, Tensor, TensorData, Transaction};
+use mixcache_policies::chain::{Feature, Planes};
+use std::f64::consts::TAU;
+
+/// Hidden state of the video tokens `[b, tokens, d]`, in the dtype of the run.
+#[derive(Clone, Debug)]
+pub struct Hidden(pub Tensor<3>);
+
+/// Latent or prediction `[b, c, f, h, w]`, in f32 whatever the dtype of the run: the sampler and the
+/// guidance work in full precision.
+#[derive(Clone, Debug)]
+pub struct Latent(pub Tensor<5>);
+
+impl Latent {
+    /// A latent from host numbers in row-major order.
+    ///
+    /// # Panics
+    /// When `values` does not hold exactly the elements of `shape`.
+    pub fn from_host(values: Vec<f32>, shape: [usize; 5], device: &burn::tensor::Device) -> Latent {
+        Latent(Tensor::from_data(TensorData::new(values, shape), device))
+    }
+    /// The numbers in row-major order: one synchronising read.
+    pub fn to_host(&self) -> Vec<f32> {
+        host(self.0.clone())
+    }
+    /// Several latents along the batch axis.
+    pub fn batch(latents: Vec<Latent>) -> Latent {
+        Latent(Tensor::cat(latents.into_iter().map(|z| z.0).collect(), 0))
+    }
+    /// The rows of the batch, one latent each.
+    pub fn rows(&self) -> Vec<Latent> {
+        let rows = self.0.dims()[0];
+        (0..rows).map(|i| Latent(self.0.clone().narrow(0, i, 1))).collect()
+    }
+}
+
+/// Reads one tensor as f32.
+pub(crate) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor
+        .cast(FloatDType::F32)
+        .into_data()
+        .try_into_vec()
+        .expect("a tensor cast to f32 holds f32")
+}
+
+fn add_scaled<const D: usize>(a: Tensor<D>, weight: f32, b: &Tensor<D>) -> Tensor<D> {
+    if weight == 1.0 {
+        a + b.clone()
+    } else {
+        a + b.clone().mul_scalar(weight)
+    }
+}
+
+/// Sums of half-precision numbers lose their small terms, so both means are taken in f32.
+fn l1_pair<const D: usize>(new: &Tensor<D>, old: &Tensor<D>) -> [Tensor<1>; 2] {
+    let new = new.clone().cast(FloatDType::F32);
+    let old = old.clone().cast(FloatDType::F32);
+    [(new - old.clone()).abs().mean(), old.abs().mean()]
+}
+
+fn read(scalars: Vec<Tensor<1>>) -> Vec<f32> {
+    let transaction = scalars.into_iter().fold(Transaction::default(), |t, s| t.register(s));
+    let numbers = transaction.execute();
+    numbers.iter().map(|n| n.as_slice::<f32>().expect("f32")[0]).collect()
+}
+
+impl Feature for Hidden {
+    type Scalar = Tensor<1>;
+    fn add_scaled(self, weight: f32, other: &Self) -> Self {
+        Hidden(add_scaled(self.0, weight, &other.0))
+    }
+    fn scaled(&self, weight: f32) -> Self {
+        Hidden(self.0.clone().mul_scalar(weight))
+    }
+    fn since(&self, before: Self) -> Self {
+        Hidden(self.0.clone() - before.0)
+    }
+    fn l1_pair(&self, other: &Self) -> [Tensor<1>; 2] {
+        l1_pair(&self.0, &other.0)
+    }
+    fn read(scalars: Vec<Tensor<1>>) -> Vec<f32> {
+        read(scalars)
+    }
+}
+
+impl Feature for Latent {
+    type Scalar = Tensor<1>;
+    fn add_scaled(self, weight: f32, other: &Self) -> Self {
+        Latent(add_scaled(self.0, weight, &other.0))
+    }
+    fn scaled(&self, weight: f32) -> Self {
+        Latent(self.0.clone().mul_scalar(weight))
+    }
+    fn since(&self, before: Self) -> Self {
+        Latent(self.0.clone() - before.0)
+    }
+    fn l1_pair(&self, other: &Self) -> [Tensor<1>; 2] {
+        l1_pair(&self.0, &other.0)
+    }
+    fn read(scalars: Vec<Tensor<1>>) -> Vec<f32> {
+        read(scalars)
+    }
+}
+
+impl Planes for Latent {
+    /// Per frame: 2-D DFT, keep the frequencies `k` with `k_h² + k_w² ≤ r²`, `r = ⌊min(H, W)/5⌋`, back,
+    /// real part (FasterCache, arXiv 2410.19355). Only `2r + 1` frequencies of an axis can lie in the
+    /// disc, so the transform is a few thin matrix products.
+    fn low_pass(&self) -> Latent {
+        let [b, c, f, h, w] = self.0.dims();
+        let radius = h.min(w) / 5;
+        let kept = 2 * radius + 1;
+        let device = self.0.device();
+        let [cos_h, sin_h] = waves(radius, h, &device); // [kept, h]
+        let [cos_w, sin_w] = waves(radius, w, &device); // [kept, w]
+        let disc: Vec<f32> = (0..kept * kept)
+            .map(|i| (i / kept, i % kept))
+            .map(|(i, j)| i.abs_diff(radius).pow(2) + j.abs_diff(radius).pow(2) <= radius * radius)
+            .map(|inside| inside as u8 as f32 / (h * w) as f32) // the inverse transform's 1/HW
+            .collect();
+        let disc = Tensor::<3>::from_data(TensorData::new(disc, [1, kept, kept]), &device);
+
+        let x = self.0.clone().reshape([b * c * f, h, w]);
+        let (p, q) = (
+            x.clone().matmul(cos_w.clone().transpose()),
+            x.matmul(sin_w.clone().transpose()),
+        );
+        let real = cos_h.clone().matmul(p.clone()) - sin_h.clone().matmul(q.clone());
+        let minus_imaginary = sin_h.clone().matmul(p) + cos_h.clone().matmul(q);
+        let (real, minus_imaginary) = (real * disc.clone(), minus_imaginary * disc);
+        let even = real.clone().matmul(cos_w.clone()) + minus_imaginary.clone().matmul(sin_w.clone());
+        let odd = minus_imaginary.matmul(cos_w) - real.matmul(sin_w);
+        let low = cos_h.transpose().matmul(even) + sin_h.transpose().matmul(odd);
+        Latent(low.reshape([b, c, f, h, w]))
+    }
+}
+
+/// `cos` and `sin` of `2πkn/size` for `k` in `−radius..=radius`, each `[1, 2·radius + 1, size]`.
+fn waves(radius: usize, size: usize, device: &burn::tensor::Device) -> [Tensor<3>; 2] {
+    let kept = 2 * radius + 1;
+    let angle = |i: usize| TAU * ((i / size) as f64 - radius as f64) * (i % size) as f64 / size as f64;
+    [f64::cos, f64::sin].map(|wave| {
+        let values: Vec<f32> = (0..kept * size).map(|i| wave(angle(i)) as f32).collect();
+        Tensor::from_data(TensorData::new(values, [1, kept, size]), device)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    // Sums of at most 240 products of numbers near 1 in f32.
+    const ROUNDING: f32 = 2e-5;
+
+    fn latent(value: impl Fn(usize, usize) -> f32) -> Latent {
+        let values = (0..2 * 12 * 20).map(|i| value(i / 20 % 12, i % 20)).collect();
+        Latent::from_host(values, [1, 2, 1, 12, 20], &Device::flex())
+    }
+    fn largest(z: &Latent) -> f32 {
+        z.to_host().into_iter().fold(0.0, |m, x| m.max(x.abs()))
+    }
+
+    #[test]
+    fn a_constant_is_all_low_frequency() {
+        let flat = latent(|_, _| 3.0);
+        assert!(largest(&flat.low_pass().since(flat)) < ROUNDING);
+    }
+
+    #[test]
+    fn a_checkerboard_has_no_low_frequency() {
+        let board = latent(|i, j| if (i + j) % 2 == 0 { 1.0 } else { -1.0 });
+        assert!(largest(&board.low_pass()) < ROUNDING);
+    }
+
+    #[test]
+    fn the_band_is_a_disc_of_a_fifth_of_the_shorter_side() {
+        // min(12, 20)/5 = 2: two waves down a column pass, two down and one across do not, three do not.
+        let wave = |down: f32, across: f32| {
+            latent(move |i, j| (std::f32::consts::TAU * (down * i as f32 / 12.0 + across * j as f32 / 20.0)).cos())
+        };
+        let inside = wave(2.0, 0.0);
+        assert!(largest(&inside.low_pass().since(inside)) < ROUNDING);
+        assert!(largest(&wave(2.0, 1.0).low_pass()) < ROUNDING);
+        assert!(largest(&wave(0.0, 3.0).low_pass()) < ROUNDING);
+    }
+
+    #[test]
+    fn filtering_twice_changes_nothing_more() {
+        let once = latent(|i, j| ((i * 7 + j * 13) % 11) as f32 - 5.0).low_pass();
+        assert!(largest(&once) > 0.1);
+        assert!(largest(&once.low_pass().since(once)) < ROUNDING * 5.0); // values up to 5
+    }
+
+    #[test]
+    fn a_look_at_half_precision_sums_in_f32() {
+        // 4096 + 1 is not representable in bf16: a sum kept in bf16 would stall at 256.
+        let ones = Tensor::<3>::ones([1, 64, 64], (&Device::flex(), burn::tensor::DType::BF16));
+        let (a, b) = (Hidden(ones.clone().mul_scalar(3.0)), Hidden(ones));
+        assert_eq!(Hidden::read(a.l1_pair(&b).into()), [2.0, 1.0]);
+    }
+}

@@ -1,0 +1,389 @@
+//! Checkpoints: safetensors by path or embedded, converted to the dtype of the run, checked in full
+//! before a model is handed out.
+
+use burn::tensor::{DType, Device, Distribution, FloatDType, Tensor, TensorData};
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// Why weights could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// A file or folder that cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file that is not safetensors, or is cut short.
+    #[error("{origin} is not a complete safetensors file ({why}): download it again, or convert it to safetensors")]
+    Format {
+        /// The file.
+        origin: String,
+        /// What the parser says.
+        why: String,
+    },
+    /// A folder without one clear checkpoint.
+    #[error("{} holds {found}: expected one `.safetensors` file, or shards with a `.safetensors.index.json`", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What was found in it.
+        found: String,
+    },
+    /// The keys or shapes are not those of the model.
+    #[error(
+        "the weights in {origin} are not those of this model:\n{report}check that the checkpoint and the model's configuration belong together"
+    )]
+    Mismatch {
+        /// File or folder.
+        origin: String,
+        /// Missing, misshapen and unknown keys, a line each.
+        report: String,
+    },
+}
+
+enum Bytes {
+    Mapped(Mmap),
+    Embedded(&'static [u8]),
+}
+
+impl Bytes {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Embedded(bytes) => bytes,
+        }
+    }
+}
+
+struct Shard {
+    bytes: Bytes,
+    start: usize, // of the tensor data
+    metadata: Metadata,
+}
+
+impl Shard {
+    fn new(bytes: Bytes, origin: &str) -> Result<Shard, WeightsError> {
+        match SafeTensors::read_metadata(bytes.as_slice()) {
+            Ok((header, metadata)) => Ok(Shard {
+                bytes,
+                start: header + size_of::<u64>(),
+                metadata,
+            }),
+            Err(why) => Err(WeightsError::Format {
+                origin: origin.to_string(),
+                why: why.to_string(),
+            }),
+        }
+    }
+}
+
+/// The tensors of a checkpoint, not yet read.
+pub struct Weights {
+    origin: String,
+    shards: Vec<Shard>,
+    keys: BTreeMap<String, usize>, // to shard
+}
+
+impl Weights {
+    /// Opens a `.safetensors` file, a folder with one, or a folder of shards with their index. The files
+    /// are mapped, not read: do not change them while a model loads.
+    ///
+    /// # Errors
+    /// [`WeightsError`] when a file is absent, cut short, or not safetensors.
+    pub fn open(path: &Path) -> Result<Weights, WeightsError> {
+        let files = if path.is_dir() {
+            checkpoint_files(path)?
+        } else {
+            vec![path.to_path_buf()]
+        };
+        let mut shards = vec![];
+        for file in &files {
+            let io = |source| WeightsError::Io {
+                path: file.clone(),
+                source,
+            };
+            let opened = File::open(file).map_err(io)?;
+            // SAFETY: the map is private to this process; the caller is told not to change the file.
+            let map = unsafe { Mmap::map(&opened) }.map_err(io)?;
+            shards.push(Shard::new(Bytes::Mapped(map), &file.display().to_string())?);
+        }
+        Ok(Weights::of(path.display().to_string(), shards))
+    }
+    /// A safetensors file compiled into the program.
+    ///
+    /// # Errors
+    /// [`WeightsError::Format`] when the bytes are not safetensors.
+    pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<Weights, WeightsError> {
+        Ok(Weights::of(
+            name.to_string(),
+            vec![Shard::new(Bytes::Embedded(bytes), name)?],
+        ))
+    }
+    fn of(origin: String, shards: Vec<Shard>) -> Weights {
+        let keys = shards
+            .iter()
+            .enumerate()
+            .flat_map(|(i, shard)| shard.metadata.tensors().into_keys().map(move |key| (key, i)))
+            .collect();
+        Weights { origin, shards, keys }
+    }
+    /// The names of all tensors.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.keys().map(String::as_str)
+    }
+    /// Shape of a tensor.
+    pub fn shape(&self, key: &str) -> Option<&[usize]> {
+        self.find(key).map(|(_, info)| info.shape.as_slice())
+    }
+    /// A tensor's numbers as f32, in row-major order; `None` when it is absent or not a float tensor.
+    pub fn floats(&self, key: &str) -> Option<Vec<f32>> {
+        let (bytes, info) = self.find(key)?;
+        is_float(info.dtype).then(|| floats(bytes, info.dtype))
+    }
+    /// A tensor's stored bytes, e.g. of `u8` frames.
+    pub fn bytes(&self, key: &str) -> Option<&[u8]> {
+        self.find(key).map(|(bytes, _)| bytes)
+    }
+    fn find(&self, key: &str) -> Option<(&[u8], &TensorInfo)> {
+        let shard = &self.shards[*self.keys.get(key)?];
+        let info = shard.metadata.info(key)?;
+        let (from, to) = info.data_offsets;
+        Some((&shard.bytes.as_slice()[shard.start + from..shard.start + to], info))
+    }
+}
+
+/// The safetensors files of a folder.
+fn checkpoint_files(folder: &Path) -> Result<Vec<PathBuf>, WeightsError> {
+    let io = |path: &Path| {
+        let path = path.to_path_buf();
+        |source| WeightsError::Io { path, source }
+    };
+    let mut names: Vec<PathBuf> = vec![];
+    for entry in fs::read_dir(folder).map_err(io(folder))? {
+        names.push(entry.map_err(io(folder))?.path());
+    }
+    names.sort();
+    let ending = |end: &str| -> Vec<PathBuf> {
+        names
+            .iter()
+            .filter(|n| n.to_string_lossy().ends_with(end))
+            .cloned()
+            .collect()
+    };
+    let folder_error = |found: String| WeightsError::Folder {
+        folder: folder.to_path_buf(),
+        found,
+    };
+    let index = ending(".safetensors.index.json");
+    if let [index] = index.as_slice() {
+        let format = |why: String| WeightsError::Format {
+            origin: index.display().to_string(),
+            why,
+        };
+        let text = fs::read_to_string(index).map_err(io(index))?;
+        let parsed: Index = serde_json::from_str(&text).map_err(|e| format(e.to_string()))?;
+        let shards: BTreeSet<String> = parsed.weight_map.into_values().collect();
+        return Ok(shards.iter().map(|name| folder.join(name)).collect());
+    }
+    let files = ending(".safetensors");
+    match (files.len(), index.len()) {
+        (1, 0) => Ok(files),
+        (0, 0) => Err(folder_error("no `.safetensors` file".into())),
+        (n, 0) => Err(folder_error(format!("{n} `.safetensors` files without an index"))),
+        (_, n) => Err(folder_error(format!("{n} index files"))),
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+fn is_float(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
+}
+
+fn floats(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
+    let halves = || bytes.as_chunks::<2>().0.iter();
+    match dtype {
+        Dtype::F16 => halves().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+        Dtype::BF16 => halves().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
+        _ => bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect(),
+    }
+}
+
+/// Weight `[in, out]` and bias `[out]` of a linear layer: the order in which a matrix product reads
+/// them fastest, transposed once while loading.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// `[in, out]`
+    pub weight: Tensor<2>,
+    /// `[out]`
+    pub bias: Tensor<1>,
+}
+
+enum Source {
+    Files(Weights),
+    Random,
+}
+
+/// Takes the tensors of a model by name, and remembers everything that does not fit.
+pub struct Loader<'a> {
+    source: Source,
+    device: &'a Device,
+    dtype: FloatDType,
+    rename: fn(&str) -> String,
+    taken: BTreeSet<String>,
+    missing: Vec<String>,
+    misshapen: Vec<String>,
+}
+
+impl<'a> Loader<'a> {
+    /// Takes tensors from a checkpoint. `rename` turns the model's own names into those of the file.
+    pub fn files(weights: Weights, rename: fn(&str) -> String, device: &'a Device, dtype: FloatDType) -> Self {
+        Loader::new(Source::Files(weights), rename, device, dtype)
+    }
+    /// Draws every tensor at random, for runs that only measure speed.
+    pub fn random(seed: u64, device: &'a Device, dtype: FloatDType) -> Self {
+        device.seed(seed);
+        Loader::new(Source::Random, str::to_string, device, dtype)
+    }
+    fn new(source: Source, rename: fn(&str) -> String, device: &'a Device, dtype: FloatDType) -> Self {
+        Loader {
+            source,
+            device,
+            dtype,
+            rename,
+            taken: BTreeSet::new(),
+            missing: vec![],
+            misshapen: vec![],
+        }
+    }
+    /// The dtype of the run.
+    pub fn dtype(&self) -> FloatDType {
+        self.dtype
+    }
+    /// A tensor kept in f32 in every run: norms, modulation, biases of the time embedding.
+    pub fn take<const D: usize>(&mut self, key: &str, shape: [usize; D]) -> Tensor<D> {
+        self.tensor(key, &shape, shape, FloatDType::F32, None)
+    }
+    /// A linear layer in the dtype of the run.
+    pub fn linear(&mut self, key: &str, from: usize, to: usize) -> Linear {
+        self.linear_in(self.dtype, key, &[to, from])
+    }
+    /// A linear layer kept in `dtype` whatever the run; `stored` is the shape of its weight in the file,
+    /// outputs first.
+    pub fn linear_in(&mut self, dtype: FloatDType, key: &str, stored: &[usize]) -> Linear {
+        let (to, from) = (stored[0], stored[1..].iter().product());
+        Linear {
+            weight: self.tensor(&format!("{key}.weight"), stored, [from, to], dtype, Some([to, from])),
+            bias: self.tensor(&format!("{key}.bias"), &[to], [to], dtype, None),
+        }
+    }
+    /// `stored` is the shape expected in the file, `shape` the one wanted; `transposed` the matrix
+    /// `[rows, columns]` to transpose on the way. What does not fit is noted, and an empty stand-in
+    /// returned, so that one error can name everything.
+    fn tensor<const D: usize>(
+        &mut self,
+        key: &str,
+        stored: &[usize],
+        shape: [usize; D],
+        dtype: FloatDType,
+        transposed: Option<[usize; 2]>,
+    ) -> Tensor<D> {
+        let weights = match &self.source {
+            Source::Files(weights) => weights,
+            Source::Random => {
+                // Keeps the scale of activations near 1 from layer to layer.
+                let spread = 1.0 / (shape[0] as f64).sqrt();
+                let dtype: DType = dtype.into();
+                return Tensor::random(shape, Distribution::Normal(0.0, spread), (self.device, dtype));
+            }
+        };
+        let key = (self.rename)(key);
+        let found = weights.find(&key);
+        self.taken.insert(key.clone());
+        let Some((bytes, info)) = found else {
+            self.missing.push(format!("{key} {stored:?}"));
+            return Tensor::zeros([1; D], self.device);
+        };
+        if info.shape != stored || !is_float(info.dtype) {
+            let (found, kind) = (&info.shape, info.dtype);
+            self.misshapen.push(format!(
+                "{key}: found {found:?} {kind:?}, expected {stored:?} in F32, F16 or BF16"
+            ));
+            return Tensor::zeros([1; D], self.device);
+        }
+        let mut values = floats(bytes, info.dtype);
+        if let Some([rows, columns]) = transposed {
+            values = transpose(&values, rows, columns);
+        }
+        let data = TensorData::new(values, shape).convert_dtype(dtype.into());
+        Tensor::from_data(data, (self.device, dtype.into()))
+    }
+    /// Checks that everything fitted and nothing was left over.
+    ///
+    /// # Errors
+    /// [`WeightsError::Mismatch`] with the first ten missing, misshapen and unknown keys.
+    pub fn finish(self) -> Result<(), WeightsError> {
+        let Source::Files(weights) = self.source else {
+            return Ok(());
+        };
+        let unknown: Vec<String> = weights
+            .keys
+            .into_keys()
+            .filter(|key| !self.taken.contains(key))
+            .collect();
+        let mut report = String::new();
+        for (what, keys) in [
+            ("missing", self.missing),
+            ("misshapen", self.misshapen),
+            ("unknown", unknown),
+        ] {
+            for key in keys.iter().take(LISTED_MAX) {
+                report += &format!("  {what}: {key}\n");
+            }
+            if keys.len() > LISTED_MAX {
+                report += &format!("  {what}: {} more\n", keys.len() - LISTED_MAX);
+            }
+        }
+        if report.is_empty() {
+            return Ok(());
+        }
+        Err(WeightsError::Mismatch {
+            origin: weights.origin,
+            report,
+        })
+    }
+}
+
+/// Keys of one kind that an error names.
+const LISTED_MAX: usize = 10;
+
+/// Rows and columns exchanged, tile by tile so that both sides stay in the cache.
+fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    const TILE: usize = 32;
+    let mut out = vec![0.0; values.len()];
+    for r0 in (0..rows).step_by(TILE) {
+        for c0 in (0..columns).step_by(TILE) {
+            for c in c0..columns.min(c0 + TILE) {
+                for r in r0..rows.min(r0 + TILE) {
+                    out[c * rows + r] = values[r * columns + c];
+                }
+            }
+        }
+    }
+    out
+}
