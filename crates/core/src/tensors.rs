@@ -41,7 +41,7 @@ pub(crate) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor
         .cast(FloatDType::F32)
         .into_data()
-        .into_vec()
+        .try_into_vec()
         .expect("a tensor cast to f32 holds f32")
 }
 

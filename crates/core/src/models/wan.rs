@@ -42,7 +42,6 @@ pub struct Wan {
     config: WanConfig,
     device: Device,
     dtype: FloatDType,
-    ones: Tensor<1>, // scale of a norm without weights
     patch: Linear,
     text: [Linear; 2],
     time: TimeEmbedding,
@@ -100,7 +99,6 @@ impl Wan {
         Wan {
             device: device.clone(),
             dtype: loader.dtype(),
-            ones: Tensor::ones([d], (device, burn::tensor::DType::F32)),
             patch: loader.linear_in(loader.dtype(), "patch_embedding", &[d, config.in_channels, pt, ph, pw]),
             text: [
                 loader.linear("text_embedding.0", config.text_dim, d),

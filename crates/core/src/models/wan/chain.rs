@@ -3,7 +3,7 @@
 use super::{Attention, Block, Wan, WanCond, patch, rotary};
 use crate::models::ops::{add_gated, attention, gelu_tanh, norm, project, rms_norm, rotate};
 use crate::tensors::{Hidden, Latent, host};
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::Tensor;
 use mixcache_policies::chain::Dit;
 use mixcache_policies::plan::{TimeSignal, Unit, UnitKind};
 

@@ -1,0 +1,76 @@
+//! A checkpoint that does not fit is refused with everything that is wrong with it.
+
+use burn::tensor::{Device, FloatDType};
+use mixcache_core::models::wan::{Wan, WanConfig};
+use mixcache_core::weights::{Weights, WeightsError};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn case() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/wan/wan_a")
+}
+
+fn config() -> WanConfig {
+    WanConfig::parse(&fs::read_to_string(case().join("config.json")).unwrap()).unwrap()
+}
+
+fn refusal(config: WanConfig, path: &Path) -> String {
+    let weights = Weights::open(path).unwrap();
+    let loaded = Wan::load(config, weights, &Device::flex(), FloatDType::F32);
+    loaded.err().expect("the weights do not fit").to_string()
+}
+
+#[test]
+fn missing_and_unknown_tensors_are_named() {
+    let weights = case().join("original.safetensors");
+    let error = refusal(WanConfig { layers: 4, ..config() }, &weights);
+    assert!(error.contains("missing: blocks.3.modulation [1, 6, 64]"), "{error}");
+    assert!(error.contains("missing: 17 more"), "{error}"); // 27 tensors a block, ten named
+    let error = refusal(WanConfig { layers: 2, ..config() }, &weights);
+    assert!(error.contains("unknown: blocks.2.cross_attn.k.bias"), "{error}");
+}
+
+#[test]
+fn a_tensor_of_another_shape_is_named_with_both_shapes() {
+    let error = refusal(
+        WanConfig {
+            text_dim: 32,
+            ..config()
+        },
+        &case().join("diffusers.safetensors"),
+    );
+    let line = "misshapen: condition_embedder.text_embedder.linear_1.weight: found [64, 48] F32, expected [64, 32]";
+    assert!(error.contains(line), "{error}");
+}
+
+#[test]
+fn a_file_cut_short_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.safetensors");
+    let bytes = fs::read(case().join("original.safetensors")).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    let error = Weights::open(&path).err().expect("a byte is missing");
+    assert!(matches!(error, WeightsError::Format { .. }), "{error}");
+    assert!(error.to_string().contains("cut.safetensors"), "{error}");
+}
+
+#[test]
+fn a_folder_must_hold_one_checkpoint() {
+    let error = Weights::open(&case()).err().expect("three files, no index");
+    assert!(
+        error.to_string().contains("3 `.safetensors` files without an index"),
+        "{error}"
+    );
+}
+
+#[test]
+fn shards_are_found_by_their_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let shard = "model-00001-of-00001.safetensors";
+    fs::copy(case().join("diffusers.safetensors"), folder.path().join(shard)).unwrap();
+    fs::copy(case().join("io.safetensors"), folder.path().join("other.safetensors")).unwrap();
+    let index = format!(r#"{{"weight_map": {{"proj_out.bias": "{shard}"}}}}"#);
+    fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+    let weights = Weights::open(folder.path()).unwrap();
+    assert!(Wan::load(config(), weights, &Device::flex(), FloatDType::F32).is_ok());
+}
