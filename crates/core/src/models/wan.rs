@@ -13,7 +13,7 @@ mod rotary;
 mod time;
 
 pub use chain::{GridError, WanChain, WanCtx};
-pub use config::{ConfigError, WanConfig};
+pub use config::{ConfigError, Sinusoid, WanConfig};
 
 use crate::models::ops::{gelu_tanh, project};
 use crate::weights::{Linear, Loader, Weights, WeightsError};

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::{FloatDType, Tensor, TensorData};
 use mixcache_core::denoise::{CacheLimits, Guidance, Job, Outcome, denoise, run_of};
 use mixcache_core::models::wan::reference::relative_l2;
-use mixcache_core::models::wan::{Wan, WanConfig};
+use mixcache_core::models::wan::{Sinusoid, Wan, WanConfig};
 use mixcache_core::sampler::SamplerKind;
 use mixcache_core::schedule::{Grid, Schedule};
 use mixcache_core::tensors::Latent;
@@ -146,6 +146,7 @@ impl Setting {
         let latent = Latent::from_host(floats("latents")?, shape, case.device);
         let config = std::fs::read_to_string(model.join("config.json")).context("no config.json")?;
         let config = WanConfig {
+            sinusoid: Sinusoid::F32, // the recordings come from diffusers
             text_len: texts[0].dims()[1],
             ..WanConfig::parse(&config)?
         };

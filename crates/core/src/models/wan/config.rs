@@ -29,6 +29,18 @@ pub struct WanConfig {
     pub patch: [usize; 3],
     /// Guard of every norm.
     pub eps: f64,
+    /// How the timestep's sinusoid is computed.
+    pub sinusoid: Sinusoid,
+}
+
+/// How the timestep's sinusoid is computed: the angles near t = 1000 differ by 3e-5.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sinusoid {
+    /// In f64, as the authors do (`wan/modules/model.py`).
+    #[default]
+    F64,
+    /// In f32, as diffusers does (`get_timestep_embedding`): for parity with its numbers.
+    F32,
 }
 
 /// A configuration that describes no Wan text-to-video model.
@@ -63,6 +75,7 @@ impl WanConfig {
             freq_dim: 256,
             patch: [1, 2, 2],
             eps: 1e-6,
+            sinusoid: Sinusoid::default(),
         };
         match name {
             "wan2.1-t2v-1.3b" => Some(wan(1536, 8960, 30, 12)),
@@ -197,6 +210,7 @@ impl ConfigFile {
             freq_dim: self.freq_dim,
             patch: self.patch_size,
             eps: self.eps,
+            sinusoid: Sinusoid::default(),
         })
     }
 }

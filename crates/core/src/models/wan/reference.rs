@@ -4,7 +4,7 @@
 //! `io.safetensors`: inputs, outputs `tN.out` at timesteps `tN.timestep`, activations `tN.act.*` under
 //! diffusers' module names, and in some a batch with one prompt each, `cfg.*`.
 
-use super::{ConfigError, GridError, TextShapeError, Wan, WanChain, WanCond, WanConfig};
+use super::{ConfigError, GridError, Sinusoid, TextShapeError, Wan, WanChain, WanCond, WanConfig};
 use crate::tensors::{Hidden, Latent, host};
 use crate::weights::{Weights, WeightsError};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
@@ -95,6 +95,7 @@ pub fn run_case(folder: &Path, weights: &str, device: &Device) -> Result<Vec<Rea
     };
     let text = io.tensor::<3>("in.encoder_hidden_states")?;
     let config = WanConfig {
+        sinusoid: Sinusoid::F32, // the recordings come from diffusers
         text_len: text.dims()[1], // the recorded prompts are already padded
         ..WanConfig::parse(&json)?
     };

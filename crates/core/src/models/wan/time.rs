@@ -1,6 +1,6 @@
 //! The timestep's embedding: a sinusoid, an MLP to `e`, a projection to `e0`. In f32 throughout.
 
-use super::WanConfig;
+use super::{Sinusoid, WanConfig};
 use crate::models::ops::project;
 use crate::weights::{Linear, Loader};
 use burn::tensor::activation::silu;
@@ -9,6 +9,7 @@ use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 /// Weights of the timestep's embedding.
 pub struct TimeEmbedding {
     freq_dim: usize,
+    sinusoid: Sinusoid,
     mlp: [Linear; 2],
     projection: Linear,
 }
@@ -19,6 +20,7 @@ impl TimeEmbedding {
         let mut linear = |key, from, to| loader.linear_in(FloatDType::F32, key, &[to, from]);
         TimeEmbedding {
             freq_dim: config.freq_dim,
+            sinusoid: config.sinusoid,
             mlp: [
                 linear("time_embedding.0", config.freq_dim, d),
                 linear("time_embedding.2", d, d),
@@ -28,7 +30,7 @@ impl TimeEmbedding {
     }
     /// `e`, the signal the head is modulated by: `[timesteps, d]`.
     pub fn embed(&self, timesteps: &[f32], device: &Device) -> Tensor<2> {
-        let rows: Vec<f32> = timesteps.iter().flat_map(|t| sinusoid(*t, self.freq_dim)).collect();
+        let rows: Vec<f32> = timesteps.iter().flat_map(|t| sinusoid(*t, self.freq_dim, self.sinusoid)).collect();
         let x = Tensor::from_data(TensorData::new(rows, [timesteps.len(), self.freq_dim]), device);
         let [first, second] = &self.mlp;
         project(silu(project(x, first)), second)
@@ -39,11 +41,20 @@ impl TimeEmbedding {
     }
 }
 
-/// `[cos(t·f_k) | sin(t·f_k)]` with `f_k = 10000^(−2k/size)`, in f64 as the authors compute it: in f32
-/// the angles near t = 1000 are 3e-5 off.
-fn sinusoid(timestep: f32, size: usize) -> impl Iterator<Item = f32> {
+/// `[cos(t·f_k) | sin(t·f_k)]` with `f_k = 10000^(−k/half)`.
+fn sinusoid(timestep: f32, size: usize, precision: Sinusoid) -> impl Iterator<Item = f32> {
     let half = size / 2;
-    let angle = move |k: usize| timestep as f64 * 10000f64.powf(-(k as f64) / half as f64);
-    let cosines = (0..half).map(move |k| angle(k).cos() as f32);
-    cosines.chain((0..half).map(move |k| angle(k).sin() as f32))
+    let [cosine, sine]: [fn(f32, usize, usize) -> f32; 2] = match precision {
+        Sinusoid::F64 => [|t, k, half| angle_f64(t, k, half).cos() as f32, |t, k, half| angle_f64(t, k, half).sin() as f32],
+        Sinusoid::F32 => [|t, k, half| angle_f32(t, k, half).cos(), |t, k, half| angle_f32(t, k, half).sin()],
+    };
+    (0..half).map(move |k| cosine(timestep, k, half)).chain((0..half).map(move |k| sine(timestep, k, half)))
+}
+
+fn angle_f64(timestep: f32, k: usize, half: usize) -> f64 {
+    timestep as f64 * 10000f64.powf(-(k as f64) / half as f64)
+}
+
+fn angle_f32(timestep: f32, k: usize, half: usize) -> f32 {
+    timestep * (-(10000f64.ln() as f32) * k as f32 / half as f32).exp()
 }
