@@ -4,6 +4,7 @@ use crate::models::wan::WanChain;
 use crate::sampler::{Sampler, SamplerKind};
 use crate::schedule::Schedule;
 use crate::tensors::Latent;
+use burn::tensor::Tensor;
 use mixcache_policies::chain::{Dit, Feature, pass};
 use mixcache_policies::plan::{At, CachePolicy, Event, Run};
 use mixcache_policies::store::{Costs, Store, WalkError};
@@ -141,7 +142,7 @@ pub fn denoise<D: Dit<Latent = Latent>>(
     observe: &mut dyn FnMut(StepReport),
 ) -> Result<Outcome, WalkError>
 where
-    D::Hidden: Feature<Scalar = <Latent as Feature>::Scalar>,
+    D::Hidden: Feature<Scalar = Tensor<1>>,
 {
     let Job {
         run,
@@ -207,7 +208,7 @@ fn guided(guidance: Guidance, mut predictions: Vec<Latent>) -> Latent {
             scale
         }
     };
-    let [cond, uncond] = <[Latent; 2]>::try_from(predictions).ok().expect("two branches");
+    let [cond, uncond] = <[Latent; 2]>::try_from(predictions).expect("two branches");
     let difference = cond.since(uncond.clone());
     uncond.add_scaled(scale, &difference)
 }
