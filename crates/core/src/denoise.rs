@@ -99,8 +99,8 @@ pub struct Job<'a, Cond> {
     pub guidance: Guidance,
     /// Initial noise, of one video even when the guidance is batched.
     pub noise: Latent,
-    /// A condition for each pass of a step: [cond], [cond, uncond], or for batched guidance one whose
-    /// batch is [cond, uncond].
+    /// A condition for each pass of a step: `[cond]`, `[cond, uncond]`, or for batched guidance one whose
+    /// batch is `[cond, uncond]`.
     pub conds: &'a [Cond],
 }
 
