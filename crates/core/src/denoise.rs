@@ -4,6 +4,7 @@ use crate::models::wan::WanChain;
 use crate::sampler::{Sampler, SamplerKind};
 use crate::schedule::Schedule;
 use crate::tensors::Latent;
+use burn::tensor::Tensor;
 use mixcache_policies::chain::{Dit, Feature, pass};
 use mixcache_policies::data::Data;
 use mixcache_policies::plan::{At, CachePolicy, Event, Run};
@@ -101,8 +102,8 @@ pub struct Job<'a, Cond> {
     pub guidance: Guidance,
     /// Initial noise, of one video even when the guidance is batched.
     pub noise: Latent,
-    /// A condition for each pass of a step: [cond], [cond, uncond], or for batched guidance one whose
-    /// batch is [cond, uncond].
+    /// A condition for each pass of a step: `[cond]`, `[cond, uncond]`, or for batched guidance one whose
+    /// batch is `[cond, uncond]`.
     pub conds: &'a [Cond],
 }
 
@@ -144,7 +145,7 @@ pub fn denoise<D: Dit<Latent = Latent>>(
     observe: &mut dyn FnMut(StepReport),
 ) -> Result<Outcome, WalkError>
 where
-    D::Hidden: Feature<Scalar = <Latent as Feature>::Scalar>,
+    D::Hidden: Feature<Scalar = Tensor<1>>,
 {
     let Job {
         run,
@@ -206,7 +207,7 @@ fn guided(guidance: Guidance, mut predictions: Vec<Latent>) -> Latent {
             scale
         }
     };
-    let [cond, uncond] = <[Latent; 2]>::try_from(predictions).ok().expect("two branches");
+    let [cond, uncond] = <[Latent; 2]>::try_from(predictions).expect("two branches");
     let difference = cond.since(uncond.clone());
     uncond.add_scaled(scale, &difference)
 }

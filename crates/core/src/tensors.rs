@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_look_at_half_precision_sums_in_f32() {
-        // 4096 + 1 is not representable in bf16: a sum kept in bf16 would stall at 256.
+        // 4096 ones: a sum kept in bf16 would stall at 256, where the next number is 258.
         let ones = Tensor::<3>::ones([1, 64, 64], (&Device::flex(), burn::tensor::DType::BF16));
         let (a, b) = (Hidden(ones.clone().mul_scalar(3.0)), Hidden(ones));
         assert_eq!(Hidden::read(a.l1_pair(&b).into()), [2.0, 1.0]);

@@ -275,7 +275,7 @@ impl<'a> Loader<'a> {
     pub fn dtype(&self) -> FloatDType {
         self.dtype
     }
-    /// A tensor kept in f32 in every run: norms, modulation, biases of the time embedding.
+    /// A tensor kept in f32 in every run, like those of norms and modulation.
     pub fn take<const D: usize>(&mut self, key: &str, shape: [usize; D]) -> Tensor<D> {
         self.tensor(key, &shape, shape, FloatDType::F32, None)
     }

@@ -56,7 +56,7 @@ pub struct Wan {
 pub struct WanCond(pub Tensor<3>);
 
 impl WanCond {
-    /// Several conditions along the batch axis: [cond, uncond] for guidance in one pass.
+    /// Several conditions along the batch axis: `[cond, uncond]` for guidance in one pass.
     pub fn batch(conds: Vec<WanCond>) -> WanCond {
         WanCond(Tensor::cat(conds.into_iter().map(|c| c.0).collect(), 0))
     }

@@ -240,6 +240,12 @@ mod tests {
     }
 
     #[test]
+    fn the_embedded_model_comes_with_its_own_sizes() {
+        let file = include_str!("../../../models/wan-mini/config.json");
+        assert_eq!(WanConfig::parse(file).unwrap(), WanConfig::preset("wan-mini").unwrap());
+    }
+
+    #[test]
     fn an_image_model_is_refused() {
         let i2v = r#"{"dim": 5120, "ffn_dim": 13824, "in_dim": 36, "model_type": "i2v", "num_heads": 40,
             "num_layers": 40, "out_dim": 16}"#;

@@ -157,13 +157,13 @@ fn compare_pass(
         let cond = WanCond(cond.0.clone().narrow(0, i, 1));
         traced(&chain, &row, timesteps[i], &cond)
     });
-    let mut traces = rows.reduce(|mut all, row| {
+    let traces = rows.reduce(|mut all, row| {
         for ((_, values), (_, more)) in all.iter_mut().zip(row) {
             values.extend(more);
         }
         all
     });
-    for (name, ours) in traces.take().unwrap_or_default() {
+    for (name, ours) in traces.unwrap_or_default() {
         io.compare(&format!("{t}.{name}"), || ours, readings);
     }
     Ok(())
