@@ -39,7 +39,12 @@ fn walk(criterion: &mut Criterion) {
         let claim = off.begin(&run).expect("off fits every run");
         let mut store = Store::new(run.clone(), &claim, vec![]).expect("nothing is claimed");
         bencher.iter(|| {
-            let at = At { step: 0, branch: 0, unit: 0, full: false };
+            let at = At {
+                step: 0,
+                branch: 0,
+                unit: 0,
+                full: false,
+            };
             let prediction = pass(&chain, &mut off, &mut store, at, &latent, &cond, &[]).expect("off computes");
             prediction.to_host()
         })

@@ -32,7 +32,7 @@ fn run(wan: &Wan, policy: &mut dyn CachePolicy, limits: CacheLimits) -> Result<O
     let schedule = Schedule::new(SamplerKind::Unipc.grid(), 4, 5.0);
     let shape = chain.latent_shape();
     let job = Job {
-        run: run_of(&chain, &schedule, GUIDANCE, limits),
+        run: run_of(&chain, &schedule, GUIDANCE, limits, Default::default()),
         schedule,
         sampler: SamplerKind::Unipc,
         guidance: GUIDANCE,
@@ -136,7 +136,7 @@ fn random_weights_run_like_real_ones() {
     let chain = wan.on([1, 4, 4], 1).unwrap();
     let schedule = Schedule::new(SamplerKind::Euler.grid(), 2, 1.0);
     let job = Job {
-        run: run_of(&chain, &schedule, Guidance::None, CacheLimits::NONE),
+        run: run_of(&chain, &schedule, Guidance::None, CacheLimits::NONE, Default::default()),
         schedule,
         sampler: SamplerKind::Euler,
         guidance: Guidance::None,

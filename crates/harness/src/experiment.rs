@@ -1,6 +1,6 @@
 //! What to run: a strict TOML file with its own prose. `Wire…` is the file, the rest the program's view.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use mixcache_core::denoise::Guidance;
 use mixcache_core::sampler::SamplerKind;
 use mixcache_policies::PolicySpec;
@@ -434,10 +434,7 @@ fn multiply_out(table: &Table) -> Result<Vec<Variant>> {
         .into_iter()
         .map(|setting| {
             let kind = setting.get("kind").and_then(Value::as_str).unwrap_or("?").to_string();
-            let spec: PolicySpec = setting
-                .clone()
-                .try_into()
-                .with_context(|| format!("in [[policy]] kind = \"{kind}\""))?;
+            let spec = policy_of(&setting, &kind)?;
             let knob = knob
                 .as_ref()
                 .and_then(|key| Some((key.clone(), number(setting.get(key)?)?)));
@@ -471,6 +468,25 @@ fn multiply_out(table: &Table) -> Result<Vec<Variant>> {
             })
         })
         .collect()
+}
+
+/// A policy from its keys. serde names the wrong type, not the key that has it: here the key is named too.
+fn policy_of(setting: &Table, kind: &str) -> Result<PolicySpec> {
+    let read = |table: &Table| table.clone().try_into::<PolicySpec>();
+    read(setting).map_err(|error| {
+        let is_to_blame = |key: &&String| {
+            let mut without = setting.clone();
+            without.remove(*key);
+            read(&without)
+                .err()
+                .is_none_or(|error| error.to_string().contains(&format!("missing field `{key}`")))
+        };
+        let culprit = setting.keys().filter(|key| *key != "kind").find(is_to_blame);
+        let place = culprit
+            .map(|key| format!(", `{key} = {}`", setting[key]))
+            .unwrap_or_default();
+        anyhow!("in [[policy]] kind = \"{kind}\"{place}: {}", error.to_string().trim())
+    })
 }
 
 #[cfg(test)]

@@ -38,7 +38,9 @@ fn next(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("next");
     let run = mock::run();
     for (name, text) in POLICIES {
-        let trace = mock::go(&mut *mock::policy(text), run.clone()).expect("the policy fits").trace;
+        let trace = mock::go(&mut *mock::policy(text), run.clone())
+            .expect("the policy fits")
+            .trace;
         let questions = questions(&trace);
         group.throughput(Throughput::Elements(questions.len() as u64));
         let mut policy = mock::policy(text);
@@ -51,7 +53,9 @@ fn next(criterion: &mut Criterion) {
             })
         });
     }
-    let trace = mock::go(&mut *mock::policy(POLICIES[3].1), run.clone()).expect("the policy fits").trace;
+    let trace = mock::go(&mut *mock::policy(POLICIES[3].1), run.clone())
+        .expect("the policy fits")
+        .trace;
     let questions = questions(&trace);
     group.throughput(Throughput::Elements(questions.len() as u64));
     let mut replay = Replay::new(&trace);

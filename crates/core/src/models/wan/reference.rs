@@ -95,7 +95,7 @@ pub fn run_case(folder: &Path, weights: &str, device: &Device) -> Result<Vec<Rea
     };
     let text = io.tensor::<3>("in.encoder_hidden_states")?;
     let config = WanConfig {
-        sinusoid: Sinusoid::F32, // the recordings come from diffusers
+        sinusoid: Sinusoid::F32,  // the recordings come from diffusers
         text_len: text.dims()[1], // the recorded prompts are already padded
         ..WanConfig::parse(&json)?
     };

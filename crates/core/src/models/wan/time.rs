@@ -30,7 +30,10 @@ impl TimeEmbedding {
     }
     /// `e`, the signal the head is modulated by: `[timesteps, d]`.
     pub fn embed(&self, timesteps: &[f32], device: &Device) -> Tensor<2> {
-        let rows: Vec<f32> = timesteps.iter().flat_map(|t| sinusoid(*t, self.freq_dim, self.sinusoid)).collect();
+        let rows: Vec<f32> = timesteps
+            .iter()
+            .flat_map(|t| sinusoid(*t, self.freq_dim, self.sinusoid))
+            .collect();
         let x = Tensor::from_data(TensorData::new(rows, [timesteps.len(), self.freq_dim]), device);
         let [first, second] = &self.mlp;
         project(silu(project(x, first)), second)
@@ -45,10 +48,18 @@ impl TimeEmbedding {
 fn sinusoid(timestep: f32, size: usize, precision: Sinusoid) -> impl Iterator<Item = f32> {
     let half = size / 2;
     let [cosine, sine]: [fn(f32, usize, usize) -> f32; 2] = match precision {
-        Sinusoid::F64 => [|t, k, half| angle_f64(t, k, half).cos() as f32, |t, k, half| angle_f64(t, k, half).sin() as f32],
-        Sinusoid::F32 => [|t, k, half| angle_f32(t, k, half).cos(), |t, k, half| angle_f32(t, k, half).sin()],
+        Sinusoid::F64 => [
+            |t, k, half| angle_f64(t, k, half).cos() as f32,
+            |t, k, half| angle_f64(t, k, half).sin() as f32,
+        ],
+        Sinusoid::F32 => [
+            |t, k, half| angle_f32(t, k, half).cos(),
+            |t, k, half| angle_f32(t, k, half).sin(),
+        ],
     };
-    (0..half).map(move |k| cosine(timestep, k, half)).chain((0..half).map(move |k| sine(timestep, k, half)))
+    (0..half)
+        .map(move |k| cosine(timestep, k, half))
+        .chain((0..half).map(move |k| sine(timestep, k, half)))
 }
 
 fn angle_f64(timestep: f32, k: usize, half: usize) -> f64 {
