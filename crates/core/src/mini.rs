@@ -39,7 +39,7 @@ impl Mini {
         let weights = |name, bytes| Weights::embedded(name, bytes);
         let model = weights(
             "wan-mini",
-            include_bytes!("../models/wan-mini/wan-mini-f16.safetensors"),
+            include_bytes!("../models/wan-mini/wan-mini.safetensors"),
         )?;
         let codec = weights("wan-mini codec", include_bytes!("../models/wan-mini/codec.safetensors"))?;
         let text = weights(
