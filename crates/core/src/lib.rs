@@ -6,6 +6,7 @@
 pub mod codec;
 pub mod denoise;
 pub mod device;
+pub mod kernels;
 pub mod mini;
 pub mod models;
 pub mod noise;

@@ -3,6 +3,7 @@
 //! Norms, rotary embedding and gates compute in f32, as the reference implementations do; what enters
 //! a matrix product is in the dtype of the run.
 
+use crate::kernels;
 use crate::weights::Linear;
 use burn::tensor::activation::sigmoid;
 use burn::tensor::module::{attention as fused_attention, layer_norm, linear};
@@ -24,6 +25,9 @@ pub fn project<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
 /// - `x`: `[b, n, d]`; `scale`, `shift`: `[d]` in f32
 /// - output: `[b, n, d]` in f32
 pub fn norm(x: &Tensor<3>, scale: Tensor<1>, shift: Tensor<1>, eps: f64) -> Tensor<3> {
+    if kernels::serve(x) {
+        return kernels::layer_norm(x.clone(), scale, shift, eps);
+    }
     layer_norm(x.clone().cast(FloatDType::F32), scale, Some(shift), eps)
 }
 
@@ -33,15 +37,34 @@ pub fn norm(x: &Tensor<3>, scale: Tensor<1>, shift: Tensor<1>, eps: f64) -> Tens
 /// - `x`: `[b, n, d]`; `scale`: `[d]` in f32
 /// - output: `[b, n, d]` in f32
 pub fn rms_norm(x: Tensor<3>, scale: &Tensor<1>, eps: f64) -> Tensor<3> {
+    if kernels::serve(&x) {
+        return kernels::rms_rope(x, scale.clone(), None, eps);
+    }
     let x = x.cast(FloatDType::F32);
     let squares = x.clone() * x.clone();
     let inverse = squares.mean_dim(2).add_scalar(eps).sqrt().recip(); // [b, n, 1]
     x * inverse * scale.clone().unsqueeze()
 }
 
+/// [`rms_norm`], then [`rotate`]: queries and keys of self-attention.
+///
+/// # Shapes
+/// - `x`: `[b, n, heads·head_dim]`; `scale`: `[heads·head_dim]` in f32
+/// - `rotary`: cosine and sine, `[1, n, 1, head_dim/2]` each
+/// - output: like `x`, in f32
+pub fn rms_rotate(x: Tensor<3>, scale: &Tensor<1>, rotary: &[Tensor<4>; 2], eps: f64) -> Tensor<3> {
+    if kernels::serve(&x) {
+        return kernels::rms_rope(x, scale.clone(), Some(rotary), eps);
+    }
+    rotate(rms_norm(x, scale, eps), rotary)
+}
+
 /// GELU in its tanh form, as `x·sigmoid(2u)` with `u = √(2/π)·(x + 0.044715·x³)`: the same function
 /// with fewer passes over memory.
 pub fn gelu_tanh(x: Tensor<3>) -> Tensor<3> {
+    if kernels::serve(&x) {
+        return kernels::gelu_tanh(x);
+    }
     const LINEAR: f64 = 1.595_769_121_605_731; // 2·√(2/π)
     let twice_u = (x.clone() * x.clone()).mul_scalar(LINEAR * 0.044715).add_scalar(LINEAR) * x.clone();
     x * sigmoid(twice_u)
@@ -73,6 +96,9 @@ pub fn rotate(x: Tensor<3>, rotary: &[Tensor<4>; 2]) -> Tensor<3> {
 /// - `q`: `[b, n, d]`; `k`, `v`: `[b, m, d]`
 /// - output: `[b, n, d]`
 pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
+    if kernels::serve(&q) {
+        return kernels::attention(q, k, v, heads);
+    }
     let [b, n, d] = q.dims();
     let split = |x: Tensor<3>| {
         let m = x.dims()[1];
@@ -95,6 +121,11 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tens
 /// # Shapes
 /// - `x`, `y`: `[b, n, d]`; `gate`: `[d]` in f32, none = 1
 pub fn add_gated(x: Tensor<3>, y: Tensor<3>, gate: Option<Tensor<1>>) -> Tensor<3> {
+    if kernels::serve(&x)
+        && let Some(gate) = gate.clone()
+    {
+        return kernels::add_gated(x, y, gate);
+    }
     let dtype: FloatDType = x.dtype().into();
     let y = y.cast(FloatDType::F32);
     let y = match gate {

@@ -1,7 +1,7 @@
 //! Wan as a chain of units: three a block, in execution order.
 
 use super::{Attention, Block, Wan, WanCond, patch, rotary};
-use crate::models::ops::{add_gated, attention, gelu_tanh, norm, project, rms_norm, rotate};
+use crate::models::ops::{add_gated, attention, gelu_tanh, norm, project, rms_norm, rms_rotate};
 use crate::tensors::{Hidden, Latent, host};
 use burn::tensor::Tensor;
 use mixcache_policies::chain::Dit;
@@ -123,8 +123,7 @@ impl WanChain<'_> {
         } = &block.self_attn;
         let eps = self.wan.config.eps;
         let turned = |layer, scale| {
-            let normed = rms_norm(project(x.clone(), layer), scale, eps);
-            rotate(normed, &self.rotary).cast(self.wan.dtype)
+            rms_rotate(project(x.clone(), layer), scale, &self.rotary, eps).cast(self.wan.dtype)
         };
         let (q, k) = (turned(q, norm_q), turned(k, norm_k));
         project(attention(q, k, project(x, v), self.wan.config.heads), o)

@@ -1,0 +1,140 @@
+//! RMS norm of a row and the rotation of its heads, in one pass.
+
+use super::isa::{Isa, dispatch};
+use super::lanes::{mul_add, sum};
+use rayon::prelude::*;
+
+/// Elements a task works on, about.
+const CHUNK: usize = 1 << 13;
+
+/// `x ← x/√(mean(x²) + eps)·scale` of every row, then, with tables, the pairs `(2j, 2j + 1)` of every
+/// head turned by the angles of the row's token.
+///
+/// # Shapes
+/// - `x`: `[b, tokens, d]`; `scale`: `[d]`
+/// - `rotary`: cosine and sine, `[tokens, head_dim/2]` each, and `head_dim`
+///
+/// # Panics
+/// When rows are not whole, or tables do not cover tokens and heads.
+pub fn rms_rope(isa: Isa, x: &mut [f32], scale: &[f32], rotary: Option<([&[f32]; 2], usize)>, eps: f32) {
+    let d = scale.len();
+    assert!(d > 0 && x.len().is_multiple_of(d), "rows of {d} channels");
+    if let Some(([cos, sin], head_dim)) = rotary {
+        let whole = head_dim > 0 && head_dim.is_multiple_of(2) && d.is_multiple_of(head_dim);
+        assert!(whole && !cos.is_empty() && cos.len() == sin.len() && cos.len().is_multiple_of(head_dim / 2));
+        assert!(
+            (x.len() / d).is_multiple_of(cos.len() * 2 / head_dim),
+            "tables for another number of tokens"
+        );
+    }
+    let rows = (CHUNK / d).max(1);
+    x.par_chunks_mut(rows * d)
+        .enumerate()
+        .for_each(|(i, x)| chunk(isa, x, i * rows, scale, rotary, eps));
+}
+
+dispatch!(
+    fn chunk(x: &mut [f32], first: usize, scale: &[f32], rotary: Option<([&[f32]; 2], usize)>, eps: f32) {
+        turn_rows::<true>, turn_rows::<true>, turn_rows::<false>
+    }
+);
+
+#[inline(always)]
+fn turn_rows<const FMA: bool>(
+    x: &mut [f32],
+    first: usize,
+    scale: &[f32],
+    rotary: Option<([&[f32]; 2], usize)>,
+    eps: f32,
+) {
+    let d = scale.len();
+    for (row, x) in x.chunks_exact_mut(d).enumerate() {
+        let squares = sum(x, |x, sum| mul_add::<FMA>(x, x, sum));
+        let inverse = 1.0 / (squares / d as f32 + eps).sqrt();
+        for (x, scale) in x.iter_mut().zip(scale) {
+            *x *= inverse * scale;
+        }
+        let Some(([cos, sin], head_dim)) = rotary else { continue };
+        let token = (first + row) % (cos.len() * 2 / head_dim);
+        let angles = token * head_dim / 2..(token + 1) * head_dim / 2;
+        let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
+        for head in x.chunks_exact_mut(head_dim) {
+            for (([a, b], cos), sin) in head
+                .as_chunks_mut::<2>()
+                .0
+                .iter_mut()
+                .map(|[a, b]| [a, b])
+                .zip(cos)
+                .zip(sin)
+            {
+                (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::tests::{at_threads, numbers};
+
+    /// `b`, tokens, heads, head_dim
+    const SHAPES: [[usize; 4]; 3] = [[1, 9, 3, 32], [2, 5, 2, 6], [2, 131, 4, 40]];
+    const EPS: f32 = 1e-6;
+
+    fn inputs([b, tokens, heads, head_dim]: [usize; 4]) -> [Vec<f32>; 4] {
+        let d = heads * head_dim;
+        let angles = numbers(3, tokens * head_dim / 2, 3.0);
+        let [cos, sin] = [f32::cos, f32::sin].map(|wave| angles.iter().map(|a| wave(*a)).collect());
+        [numbers(1, b * tokens * d, 3.0), numbers(2, d, 1.5), cos, sin]
+    }
+
+    #[test]
+    fn rows_are_normed_and_heads_turned() {
+        for shape in SHAPES {
+            let [_, tokens, heads, head_dim] = shape;
+            let [x, scale, cos, sin] = inputs(shape);
+            for isa in Isa::available() {
+                let (mut normed, mut turned) = (x.clone(), x.clone());
+                rms_rope(isa, &mut normed, &scale, None, EPS);
+                rms_rope(isa, &mut turned, &scale, Some(([&cos, &sin], head_dim)), EPS);
+                for (row, x) in x.chunks_exact(heads * head_dim).enumerate() {
+                    let mean = x.iter().map(|x| (*x as f64).powi(2)).sum::<f64>() / x.len() as f64;
+                    let expected: Vec<f64> = x
+                        .iter()
+                        .zip(&scale)
+                        .map(|(x, s)| *x as f64 / (mean + EPS as f64).sqrt() * *s as f64)
+                        .collect();
+                    for (c, pair) in expected.chunks_exact(2).enumerate() {
+                        let angle = row % tokens * head_dim / 2 + c % (head_dim / 2);
+                        let (cos, sin) = (cos[angle] as f64, sin[angle] as f64);
+                        let pairs = [
+                            [pair[0], pair[1]],
+                            [pair[0] * cos - pair[1] * sin, pair[0] * sin + pair[1] * cos],
+                        ];
+                        for (ours, expected) in [&normed, &turned].into_iter().zip(pairs) {
+                            let ours = &ours[row * x.len() + 2 * c..][..2];
+                            for (a, b) in ours.iter().zip(expected) {
+                                // A handful of roundings of numbers up to 4.
+                                assert!((*a as f64 - b).abs() < 1.5e-6, "{isa:?}, {shape:?}: {a} for {b}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let [x, scale, cos, sin] = inputs([2, 301, 4, 32]);
+        let run = |threads| {
+            at_threads(threads, || {
+                let mut x = x.clone();
+                rms_rope(Isa::best(), &mut x, &scale, Some(([&cos, &sin], 32)), EPS);
+                x
+            })
+        };
+        assert_eq!(run(1), run(3));
+    }
+}
