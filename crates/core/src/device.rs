@@ -51,6 +51,9 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
 
 /// What stands in a record of a run: the back end and, where it is told, the hardware.
 pub fn describe(device: &Device) -> String {
+    if *device == Device::flex() {
+        return "CPU (Flex)".into();
+    }
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
     if let Some(identity) = device.identity() {
         return format!("{device:?} {}", identity.name);
@@ -154,6 +157,11 @@ mod tests {
             assert_eq!(error, DeviceError::Unknown(name.into()));
             assert!(error.to_string().contains("cpu, wgpu"));
         }
+    }
+
+    #[test]
+    fn the_cpu_is_named_in_words() {
+        assert_eq!(describe(&open("cpu").unwrap()), "CPU (Flex)");
     }
 
     #[cfg(not(feature = "cuda"))]
