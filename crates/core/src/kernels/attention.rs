@@ -107,7 +107,7 @@ dispatch!(
 
 /// `R` queries and what is known of their result.
 struct Group<const W: usize, const R: usize> {
-    query: Vec<[f32; R]>,     // [head_dim], scaled to powers of two
+    query: Vec<[f32; R]>,     // [head_dim], scaled to powers of two; zero where there is none
     sums: Vec<[[f32; W]; R]>, // [panels of the values]
     largest: [f32; R],        // score
     total: [f32; R],          // of 2^(score − largest)
@@ -132,57 +132,46 @@ fn attend<const W: usize, const R: usize, const FMA: bool>(
     let scale = LOG2_E / (head_dim as f32).sqrt();
     let (keys, values) = (keys.as_chunks::<W>().0, values.as_chunks::<W>().0);
     let rows = n.next_multiple_of(W);
-    let queries = q.len() / d;
-    let mut groups: Vec<Group<W, R>> = (0..queries)
-        .step_by(R)
-        .map(|first| Group {
-            query: (0..head_dim)
-                .map(|c| {
-                    // Rows past the end repeat the last one: finite, and not written.
-                    std::array::from_fn(|i| scale * q[(first + i).min(queries - 1) * d + head * head_dim + c])
-                })
-                .collect(),
-            sums: vec![[[0.0; W]; R]; head_dim.div_ceil(W)],
-            largest: [f32::MIN; R],
-            total: [0.0; R],
+    let mut groups: Vec<Group<W, R>> = q
+        .chunks(R * d)
+        .map(|rows| {
+            let mut query = vec![[0.0; R]; head_dim];
+            for (i, row) in rows.chunks_exact(d).enumerate() {
+                for (query, x) in query.iter_mut().zip(&row[head * head_dim..][..head_dim]) {
+                    query[i] = scale * x;
+                }
+            }
+            let sums = vec![[[0.0; W]; R]; head_dim.div_ceil(W)];
+            Group {
+                query,
+                sums,
+                largest: [f32::MIN; R],
+                total: [0.0; R],
+            }
         })
         .collect();
+    let mut scores = [[0.0; BLOCK]; R];
     for start in (0..rows).step_by(BLOCK) {
         let block = start..rows.min(start + BLOCK);
         for group in &mut groups {
-            let mut scores = [[0.0; BLOCK]; R];
             for j in block.clone().step_by(W) {
                 let mut tile = [[0.0; W]; R];
                 let panel = &keys[j / W * head_dim..][..head_dim];
-                for (query, key) in group.query.iter().zip(panel) {
-                    for i in 0..R {
-                        for c in 0..W {
-                            tile[i][c] = mul_add::<FMA>(query[i], key[c], tile[i][c]);
-                        }
-                    }
-                }
-                for i in 0..R {
-                    scores[i][j - start..][..W].copy_from_slice(&tile[i]);
+                multiply::<W, R, FMA>(|i, c| group.query[c][i], panel, &mut tile);
+                for (scores, tile) in scores.iter_mut().zip(&tile) {
+                    scores[j - start..][..W].copy_from_slice(tile);
                 }
             }
             let real = n.min(block.end) - start;
             let grown = softmax::<W, R, FMA>(group, &mut scores, real, block.len());
             for (p, sums) in group.sums.iter_mut().enumerate() {
-                let mut tile = *sums;
-                for i in 0..R {
-                    for c in 0..W {
-                        tile[i][c] *= grown[i];
+                for (sums, grown) in sums.iter_mut().zip(grown) {
+                    for sum in sums {
+                        *sum *= grown;
                     }
                 }
-                let panel = &values[p * rows + block.start..][..block.len().min(BLOCK)];
-                for (j, value) in panel.iter().enumerate() {
-                    for i in 0..R {
-                        for c in 0..W {
-                            tile[i][c] = mul_add::<FMA>(scores[i][j], value[c], tile[i][c]);
-                        }
-                    }
-                }
-                *sums = tile;
+                let panel = &values[p * rows + block.start..][..block.len()];
+                multiply::<W, R, FMA>(|i, j| scores[i][j], panel, sums);
             }
         }
     }
@@ -195,6 +184,25 @@ fn attend<const W: usize, const R: usize, const FMA: bool>(
             }
         }
     }
+}
+
+/// `tile ← tile + left·right`, the tile in registers.
+#[inline(always)]
+fn multiply<const W: usize, const R: usize, const FMA: bool>(
+    left: impl Fn(usize, usize) -> f32,
+    right: &[[f32; W]],
+    tile: &mut [[f32; W]; R],
+) {
+    let mut sums = *tile;
+    for (k, right) in right.iter().enumerate() {
+        for i in 0..R {
+            let left = left(i, k);
+            for c in 0..W {
+                sums[i][c] = mul_add::<FMA>(left, right[c], sums[i][c]);
+            }
+        }
+    }
+    *tile = sums;
 }
 
 /// Turns the scores of a block into `2^(score − largest)`, zero past the `real` ones, and brings the

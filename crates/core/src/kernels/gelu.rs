@@ -5,7 +5,7 @@ use super::lanes::{exp2, mul_add};
 use rayon::prelude::*;
 
 /// Elements a task works on.
-const CHUNK: usize = 1 << 13;
+const CHUNK: usize = 1 << 14;
 
 /// `x ← x/(1 + e^(−2u))` with `u = √(2/π)·(x + 0.044715·x³)`, which is `x/2·(1 + tanh u)`.
 pub fn gelu_tanh(isa: Isa, x: &mut [f32]) {

@@ -3,10 +3,6 @@
 //! `FMA` says that the machine multiplies and adds in one rounding; elsewhere `f32::mul_add` would be a
 //! library call.
 
-/// Partial sums of a reduction. The same for every instruction set, so that only `FMA` makes their
-/// results differ.
-const PARTS: usize = 32;
-
 /// `a·b + c`.
 #[inline(always)]
 pub fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
@@ -32,29 +28,16 @@ pub fn exp2<const FMA: bool>(x: f32) -> f32 {
     (mul_add::<FMA>(p, r * r, r) + 1.0) * power
 }
 
-/// Sum of `term(x)`, as [`PARTS`] partial sums.
+/// Folds `N` numbers, a multiple of eight, into one: eighths first, in registers.
 #[inline(always)]
-pub fn sum(xs: &[f32], add: impl Fn(f32, f32) -> f32) -> f32 {
-    let (whole, rest) = xs.as_chunks::<PARTS>();
-    let mut parts = [0.0; PARTS];
-    for xs in whole {
-        for i in 0..PARTS {
-            parts[i] = add(xs[i], parts[i]);
+pub fn fold<const N: usize>(parts: [f32; N], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let (rows, _) = parts.as_chunks::<8>();
+    let mut joined = rows[0];
+    for row in &rows[1..] {
+        for i in 0..8 {
+            joined[i] = join(joined[i], row[i]);
         }
     }
-    let whole = fold(parts, |a, b| a + b);
-    rest.iter().fold(whole, |sum, x| add(*x, sum))
-}
-
-/// Folds neighbours at half the width until one is left.
-#[inline(always)]
-pub fn fold<const N: usize>(mut parts: [f32; N], join: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut width = N / 2;
-    while width > 0 {
-        for i in 0..width {
-            parts[i] = join(parts[i], parts[i + width]);
-        }
-        width /= 2;
-    }
-    parts[0]
+    let [a, b, c, d, e, f, g, h] = joined;
+    join(join(join(a, b), join(c, d)), join(join(e, f), join(g, h)))
 }

@@ -1,25 +1,39 @@
 //! RMS norm of a row and the rotation of its heads, in one pass.
 
 use super::isa::{Isa, dispatch};
-use super::lanes::{mul_add, sum};
+use super::lanes::{fold, mul_add};
 use rayon::prelude::*;
 
 /// Elements a task works on, about.
-const CHUNK: usize = 1 << 13;
+const CHUNK: usize = 1 << 14;
+
+/// Partial sums of a reduction. The same for every instruction set, so that only the rounding of
+/// multiply-and-add makes their results differ.
+const PARTS: usize = 32;
+
+/// Cosine and sine of every token and channel pair, `[tokens, head_dim/2]` each.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotary<'a> {
+    /// Cosines.
+    pub cos: &'a [f32],
+    /// Sines.
+    pub sin: &'a [f32],
+    /// Channels of a head.
+    pub head_dim: usize,
+}
 
 /// `x ← x/√(mean(x²) + eps)·scale` of every row, then, with tables, the pairs `(2j, 2j + 1)` of every
 /// head turned by the angles of the row's token.
 ///
 /// # Shapes
 /// - `x`: `[b, tokens, d]`; `scale`: `[d]`
-/// - `rotary`: cosine and sine, `[tokens, head_dim/2]` each, and `head_dim`
 ///
 /// # Panics
 /// When rows are not whole, or tables do not cover tokens and heads.
-pub fn rms_rope(isa: Isa, x: &mut [f32], scale: &[f32], rotary: Option<([&[f32]; 2], usize)>, eps: f32) {
+pub fn rms_rope(isa: Isa, x: &mut [f32], scale: &[f32], rotary: Option<Rotary>, eps: f32) {
     let d = scale.len();
     assert!(d > 0 && x.len().is_multiple_of(d), "rows of {d} channels");
-    if let Some(([cos, sin], head_dim)) = rotary {
+    if let Some(Rotary { cos, sin, head_dim }) = rotary {
         let whole = head_dim > 0 && head_dim.is_multiple_of(2) && d.is_multiple_of(head_dim);
         assert!(whole && !cos.is_empty() && cos.len() == sin.len() && cos.len().is_multiple_of(head_dim / 2));
         assert!(
@@ -34,43 +48,44 @@ pub fn rms_rope(isa: Isa, x: &mut [f32], scale: &[f32], rotary: Option<([&[f32];
 }
 
 dispatch!(
-    fn chunk(x: &mut [f32], first: usize, scale: &[f32], rotary: Option<([&[f32]; 2], usize)>, eps: f32) {
+    fn chunk(x: &mut [f32], first: usize, scale: &[f32], rotary: Option<Rotary>, eps: f32) {
         turn_rows::<true>, turn_rows::<true>, turn_rows::<false>
     }
 );
 
 #[inline(always)]
-fn turn_rows<const FMA: bool>(
-    x: &mut [f32],
-    first: usize,
-    scale: &[f32],
-    rotary: Option<([&[f32]; 2], usize)>,
-    eps: f32,
-) {
+fn turn_rows<const FMA: bool>(x: &mut [f32], first: usize, scale: &[f32], rotary: Option<Rotary>, eps: f32) {
     let d = scale.len();
     for (row, x) in x.chunks_exact_mut(d).enumerate() {
-        let squares = sum(x, |x, sum| mul_add::<FMA>(x, x, sum));
-        let inverse = 1.0 / (squares / d as f32 + eps).sqrt();
+        let inverse = 1.0 / (squares::<FMA>(x) / d as f32 + eps).sqrt();
         for (x, scale) in x.iter_mut().zip(scale) {
             *x *= inverse * scale;
         }
-        let Some(([cos, sin], head_dim)) = rotary else { continue };
+        let Some(Rotary { cos, sin, head_dim }) = rotary else {
+            continue;
+        };
         let token = (first + row) % (cos.len() * 2 / head_dim);
         let angles = token * head_dim / 2..(token + 1) * head_dim / 2;
         let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
         for head in x.chunks_exact_mut(head_dim) {
-            for (([a, b], cos), sin) in head
-                .as_chunks_mut::<2>()
-                .0
-                .iter_mut()
-                .map(|[a, b]| [a, b])
-                .zip(cos)
-                .zip(sin)
-            {
+            for ([a, b], (cos, sin)) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos.iter().zip(sin)) {
                 (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
             }
         }
     }
+}
+
+#[inline(always)]
+fn squares<const FMA: bool>(x: &[f32]) -> f32 {
+    let (whole, rest) = x.as_chunks::<PARTS>();
+    let mut parts = [0.0; PARTS];
+    for x in whole {
+        for i in 0..PARTS {
+            parts[i] = mul_add::<FMA>(x[i], x[i], parts[i]);
+        }
+    }
+    rest.iter()
+        .fold(fold(parts, |a, b| a + b), |sum, x| mul_add::<FMA>(*x, *x, sum))
 }
 
 #[cfg(test)]
@@ -97,7 +112,17 @@ mod tests {
             for isa in Isa::available() {
                 let (mut normed, mut turned) = (x.clone(), x.clone());
                 rms_rope(isa, &mut normed, &scale, None, EPS);
-                rms_rope(isa, &mut turned, &scale, Some(([&cos, &sin], head_dim)), EPS);
+                rms_rope(
+                    isa,
+                    &mut turned,
+                    &scale,
+                    Some(Rotary {
+                        cos: &cos,
+                        sin: &sin,
+                        head_dim,
+                    }),
+                    EPS,
+                );
                 for (row, x) in x.chunks_exact(heads * head_dim).enumerate() {
                     let mean = x.iter().map(|x| (*x as f64).powi(2)).sum::<f64>() / x.len() as f64;
                     let expected: Vec<f64> = x
@@ -131,7 +156,17 @@ mod tests {
         let run = |threads| {
             at_threads(threads, || {
                 let mut x = x.clone();
-                rms_rope(Isa::best(), &mut x, &scale, Some(([&cos, &sin], 32)), EPS);
+                rms_rope(
+                    Isa::best(),
+                    &mut x,
+                    &scale,
+                    Some(Rotary {
+                        cos: &cos,
+                        sin: &sin,
+                        head_dim: 32,
+                    }),
+                    EPS,
+                );
                 x
             })
         };

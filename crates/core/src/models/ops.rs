@@ -1,7 +1,7 @@
 //! The tensor operations of a transformer block: every heavy call of a model goes through here.
 //!
 //! Norms, rotary embedding and gates compute in f32, as the reference implementations do; what enters
-//! a matrix product is in the dtype of the run.
+//! a matrix product is in the dtype of the run. On the CPU in f32 the slow ones go to [`kernels`].
 
 use crate::kernels;
 use crate::weights::Linear;
@@ -25,9 +25,6 @@ pub fn project<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
 /// - `x`: `[b, n, d]`; `scale`, `shift`: `[d]` in f32
 /// - output: `[b, n, d]` in f32
 pub fn norm(x: &Tensor<3>, scale: Tensor<1>, shift: Tensor<1>, eps: f64) -> Tensor<3> {
-    if kernels::serve(x) {
-        return kernels::layer_norm(x.clone(), scale, shift, eps);
-    }
     layer_norm(x.clone().cast(FloatDType::F32), scale, Some(shift), eps)
 }
 
@@ -121,11 +118,6 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tens
 /// # Shapes
 /// - `x`, `y`: `[b, n, d]`; `gate`: `[d]` in f32, none = 1
 pub fn add_gated(x: Tensor<3>, y: Tensor<3>, gate: Option<Tensor<1>>) -> Tensor<3> {
-    if kernels::serve(&x)
-        && let Some(gate) = gate.clone()
-    {
-        return kernels::add_gated(x, y, gate);
-    }
     let dtype: FloatDType = x.dtype().into();
     let y = y.cast(FloatDType::F32);
     let y = match gate {
