@@ -37,10 +37,7 @@ impl Mini {
         let config = WanConfig::preset("wan-mini").expect("a preset");
         let tokens_max = config.text_len;
         let weights = |name, bytes| Weights::embedded(name, bytes);
-        let model = weights(
-            "wan-mini",
-            include_bytes!("../models/wan-mini/wan-mini.safetensors"),
-        )?;
+        let model = weights("wan-mini", include_bytes!("../models/wan-mini/wan-mini.safetensors"))?;
         let codec = weights("wan-mini codec", include_bytes!("../models/wan-mini/codec.safetensors"))?;
         let text = weights(
             "wan-mini words",

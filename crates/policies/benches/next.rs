@@ -1,7 +1,6 @@
 //! What a decision costs: `next` of every policy over a whole recorded run, per call.
 
 #[path = "../tests/mock/mod.rs"]
-#[allow(dead_code)]
 mod mock;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -114,7 +114,7 @@ fn tea_warns_outside_the_calibrated_range_and_clamps_only_when_told_to() {
     };
     data.tea.insert("narrow".into(), negative);
     narrow.data = data.into();
-    let mut decide = |clamp: bool| {
+    let decide = |clamp: bool| {
         let mut tea = policy(&format!(
             "kind = 'tea'\nthreshold = 0.002\ncoefficients = 'narrow'\nclamp = {clamp}"
         ));

@@ -44,8 +44,7 @@ impl Finding {
     /// Whether this counts against parity.
     pub fn is_failure(&self) -> bool {
         match self.verdict {
-            // A NaN must fail, hence not `error > tolerance`.
-            Verdict::Measured { error, tolerance } => !(error <= tolerance),
+            Verdict::Measured { error, tolerance } => error.is_nan() || error > tolerance,
             Verdict::NotCovered(_) => false,
             Verdict::Failed(_) => true,
         }

@@ -69,7 +69,7 @@ impl Recipe {
         };
         let has = |key: &str| config.get(key).is_some();
         if name == "no_cache" {
-            return Ok(Ok(recipe(Box::new(Off::default()), "")));
+            return Ok(Ok(recipe(Box::<Off>::default(), "")));
         }
         if name.starts_with("first_block_cache") && has("threshold") {
             let policy = FirstBlocks::new(get("threshold")? as f32, 1, 0);

@@ -1,4 +1,5 @@
 //! A scalar stand-in for a diffusion transformer, which counts what is done to it.
+#![allow(dead_code)] // shared: each test uses its part
 
 use mixcache_policies::PolicySpec;
 use mixcache_policies::chain::{Dit, Feature, Planes, pass};

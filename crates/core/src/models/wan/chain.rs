@@ -122,9 +122,8 @@ impl WanChain<'_> {
             norm_k,
         } = &block.self_attn;
         let eps = self.wan.config.eps;
-        let turned = |layer, scale| {
-            rms_rotate(project(x.clone(), layer), scale, &self.rotary, eps).cast(self.wan.dtype)
-        };
+        let turned =
+            |layer, scale| rms_rotate(project(x.clone(), layer), scale, &self.rotary, eps).cast(self.wan.dtype);
         let (q, k) = (turned(q, norm_q), turned(k, norm_k));
         project(attention(q, k, project(x, v), self.wan.config.heads), o)
     }
