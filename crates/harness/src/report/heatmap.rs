@@ -120,7 +120,10 @@ fn shortened(prompt: &str) -> String {
 }
 
 fn kind(event: &EventRow) -> &str {
+    // A term of this very step (`Source::Now`) comes from the other branch: what a CFG cache does.
+    let rebuilt = event.move_json.contains("\"now\"");
     match (event.action.as_str(), event.value.as_deref()) {
+        ("reuse", Some("output")) if rebuilt => "output rebuilt from the other branch",
         ("reuse", Some(value)) => value,
         ("reuse", None) => "a stored value",
         _ => "compute",
@@ -340,6 +343,23 @@ mod tests {
     fn reuse_of_the_output_covers_every_block() {
         let events = [event(0, "reuse", Some("output"), (0, 0))];
         assert_eq!(extents(&cells(&events, 8)), [(0.0, 8.0, "output")]);
+    }
+
+    #[test]
+    fn what_a_cfg_cache_rebuilds_is_told_from_what_a_step_cache_reuses() {
+        use mixcache_policies::plan::{COND, Move, Source, Term, Value, Weight};
+        let of = Source::Now { branch: COND };
+        let terms = vec![Term {
+            weight: Weight::Flat(1.0),
+            of,
+        }];
+        let act = Move::Reuse {
+            value: Value::Output,
+            terms,
+        };
+        let mut cfg = event(0, "reuse", Some("output"), (0, 0));
+        cfg.move_json = serde_json::to_string(&act).unwrap();
+        assert_eq!(kind(&cfg), "output rebuilt from the other branch");
     }
 
     #[test]

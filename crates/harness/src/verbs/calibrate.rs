@@ -43,7 +43,7 @@ pub struct Args {
     /// Name of the calibration; without it, the model's.
     #[arg(long)]
     name: Option<String>,
-    /// The file to write; without it, calibration/<name>.toml beside the experiment.
+    /// The file to write; without it, calibration/NAME.toml beside the experiment.
     #[arg(short, long)]
     output: Option<PathBuf>,
 }
