@@ -11,7 +11,7 @@ macro_rules! policies {
         #[serde(tag = "kind", rename_all = "kebab-case")]
         #[allow(clippy::large_enum_variant)] // a few dozen exist at once, none in a hot path
         pub enum PolicySpec {
-            $(#[doc = concat!("See [`", stringify!($module), "`].")] $policy($module::$policy),)*
+            $(#[doc = concat!("See [`mod@", stringify!($module), "`].")] $policy($module::$policy),)*
         }
 
         impl PolicySpec {
