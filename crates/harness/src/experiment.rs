@@ -71,7 +71,7 @@ struct Wire {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WireModel {
-    /// Preset, see `mixcache list --models`.
+    /// Preset, one of [`mixcache_core::models::wan::WanConfig::PRESETS`].
     pub name: String,
     /// Checkpoint: file or folder. `--weights` overrides it.
     pub weights: Option<PathBuf>,
