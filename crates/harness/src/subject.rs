@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use mixcache_core::codec::PatchCodec;
 use mixcache_core::mini::{self, Mini};
-use mixcache_core::models::wan::{Wan, WanCond, WanConfig};
+use mixcache_core::models::wan::{UNITS_A_BLOCK, Wan, WanCond, WanConfig};
 use mixcache_core::tensors::Latent;
 use mixcache_core::text::Vocabulary;
 use mixcache_core::weights::Weights;
@@ -49,12 +49,7 @@ enum Text {
 /// When the model cannot be had, cannot be held, or is not known, and there is no stand-in.
 pub fn settle(mut experiment: Experiment) -> Result<Experiment> {
     let name = &experiment.model.name;
-    let config = WanConfig::preset(name).with_context(|| {
-        format!(
-            "`model.name = \"{name}\"`: expected one of {}",
-            WanConfig::PRESETS.join(", ")
-        )
-    })?;
+    let config = WanConfig::preset(name).with_context(|| unknown_model(name))?;
     let (dtype, on_cpu) = (dtype(&experiment.model.dtype)?, experiment.model.device == "cpu");
     let needed_gib = config.parameters() as f64 * bytes_of(dtype) as f64 / (1u64 << 30) as f64;
     if name == "wan-mini" && experiment.model.weights.is_none() {
@@ -78,6 +73,24 @@ pub fn settle(mut experiment: Experiment) -> Result<Experiment> {
     }
     experiment.substituted = "random weights: speed only".into();
     Ok(experiment)
+}
+
+/// The block that each unit of a model's chain belongs to.
+///
+/// # Errors
+/// When the model is not known.
+pub fn blocks_of_units(model: &str) -> Result<Vec<usize>> {
+    let config = WanConfig::preset(model).with_context(|| unknown_model(model))?;
+    Ok((0..config.layers * UNITS_A_BLOCK)
+        .map(|unit| unit / UNITS_A_BLOCK)
+        .collect())
+}
+
+fn unknown_model(name: &str) -> String {
+    format!(
+        "`model.name = \"{name}\"`: expected one of {}",
+        WanConfig::PRESETS.join(", ")
+    )
 }
 
 impl Subject {

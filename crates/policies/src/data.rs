@@ -1,6 +1,6 @@
 //! What was calibrated for a model, as data with its source: never in code, never chosen by a path.
 
-use crate::plan::{Run, TimeSignal, Unfit};
+use crate::plan::{Event, Run, TimeSignal, Unfit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -11,6 +11,8 @@ pub struct Data {
     pub tea: BTreeMap<String, TeaCoefficients>,
     /// MixCache impacts and drifts.
     pub mix: BTreeMap<String, MixCalibration>,
+    /// Recorded decisions.
+    pub traces: BTreeMap<String, Recorded>,
 }
 
 /// A TeaCache polynomial: maps the change of a time signal to the expected change of the output.
@@ -59,6 +61,24 @@ pub struct Impact {
     pub cfg: f32,
     /// The residual of the block range.
     pub block: f32,
+}
+
+/// The decisions of a run, kept to be made again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recorded {
+    /// Model it was recorded on.
+    pub model: String,
+    /// Recording, policy, prompt and seed.
+    pub source: String,
+    /// Sampler steps.
+    pub steps: usize,
+    /// Passes a step.
+    pub branches: usize,
+    /// Block of each unit of the model's chain.
+    pub blocks: Vec<usize>,
+    /// What was computed and reused, in order.
+    pub events: Vec<Event>,
 }
 
 /// Looks `name` up in `table`, and refuses data of another model unless `foreign` allows it.

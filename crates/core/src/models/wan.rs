@@ -12,7 +12,7 @@ pub mod reference;
 mod rotary;
 mod time;
 
-pub use chain::{GridError, WanChain, WanCtx};
+pub use chain::{GridError, UNITS_A_BLOCK, WanChain, WanCtx};
 pub use config::{ConfigError, Sinusoid, WanConfig};
 
 use crate::models::ops::{gelu_tanh, project};

@@ -7,6 +7,7 @@ pub mod parity;
 pub mod replay;
 pub mod report;
 pub mod sweep;
+pub mod trace;
 pub mod verify;
 
 use crate::experiment::Experiment;

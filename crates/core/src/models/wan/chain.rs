@@ -16,6 +16,7 @@ const SCALE_FFN: usize = 4;
 const GATE_FFN: usize = 5;
 
 /// Units of a block.
+pub const UNITS_A_BLOCK: usize = UNITS.len();
 const UNITS: [UnitKind; 3] = [UnitKind::SelfAttn, UnitKind::CrossAttn, UnitKind::Mlp];
 
 /// A Wan model on latents of one size.
