@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use mixcache_core::denoise::Guidance;
 use mixcache_core::sampler::SamplerKind;
 use mixcache_policies::PolicySpec;
-use mixcache_policies::data::{Data, MixCalibration, Recorded, TeaCoefficients};
+use mixcache_policies::data::{Data, MagRatios, MixCalibration, Recorded, TeaCoefficients};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -372,7 +372,7 @@ fn names_in(folder: &Path, ending: &str) -> Vec<String> {
     names
 }
 
-/// All of `coefficients/*.toml`, `calibration/*.toml` and `traces/*.json` beside the experiment.
+/// All of `coefficients/*.toml`, `calibration/*.toml`, `ratios/*.toml` and `traces/*.json` beside the experiment.
 pub fn read_data(folder: &Path) -> Result<Data> {
     fn read<T: serde::de::DeserializeOwned>(folder: PathBuf) -> Result<BTreeMap<String, T>> {
         let mut all = BTreeMap::new();
@@ -387,6 +387,7 @@ pub fn read_data(folder: &Path) -> Result<Data> {
     Ok(Data {
         tea: read::<TeaCoefficients>(folder.join("coefficients"))?,
         mix: read::<MixCalibration>(folder.join("calibration"))?,
+        ratios: read::<MagRatios>(folder.join("ratios"))?,
         traces: read_traces(&folder.join("traces"))?,
     })
 }

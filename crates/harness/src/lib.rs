@@ -6,6 +6,7 @@
 //! model with its references. [`verbs`] is what the program can be told to do.
 
 pub mod clock;
+pub mod dynamics;
 pub mod experiment;
 pub mod machine;
 pub mod metrics;

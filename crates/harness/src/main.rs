@@ -1,7 +1,7 @@
 //! `mixcache`: benchmark cache policies for video diffusion transformers.
 
 use clap::{Parser, Subcommand};
-use mixcache_harness::verbs::{calibrate, export, list, parity, replay, report, sweep, trace, verify};
+use mixcache_harness::verbs::{calibrate, dynamics, export, list, parity, replay, report, sweep, trace, verify};
 
 /// Benchmark cache policies for video diffusion transformers.
 #[derive(Parser)]
@@ -19,6 +19,7 @@ enum Verb {
     Trace(trace::Args),
     Verify(verify::Args),
     Calibrate(calibrate::Args),
+    Dynamics(dynamics::Args),
     Report(report::Args),
     Export(export::Args),
     Parity(parity::Args),
@@ -32,6 +33,7 @@ fn main() -> std::process::ExitCode {
         Verb::Trace(args) => trace::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Calibrate(args) => calibrate::run(args),
+        Verb::Dynamics(args) => dynamics::run(args),
         Verb::Report(args) => report::run(args),
         Verb::Export(args) => export::run(args),
         Verb::Parity(args) => parity::run(args),

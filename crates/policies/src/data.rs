@@ -11,6 +11,8 @@ pub struct Data {
     pub tea: BTreeMap<String, TeaCoefficients>,
     /// MixCache impacts and drifts.
     pub mix: BTreeMap<String, MixCalibration>,
+    /// MagCache's magnitude ratios.
+    pub ratios: BTreeMap<String, MagRatios>,
     /// Recorded decisions.
     pub traces: BTreeMap<String, Recorded>,
 }
@@ -29,6 +31,22 @@ pub struct TeaCoefficients {
     pub polynomial: Vec<f64>,
     /// Changes of the signal for which the polynomial is positive, as `[low, high]`.
     pub range: [f64; 2],
+}
+
+/// Magnitude ratios of the residual of the whole stack, step by step: `mean over tokens of
+/// ‖R_i‖₂ / ‖R_{i−1}‖₂` of an uncached run (MagCache, arXiv 2506.09045).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MagRatios {
+    /// Model they were measured on.
+    pub model: String,
+    /// Where they were published, or how they were measured.
+    pub source: String,
+    /// One a step, of the conditional branch; the first has nothing before it and is 1.
+    pub cond: Vec<f32>,
+    /// Of the unconditional branch, where the model has one.
+    #[serde(default)]
+    pub uncond: Vec<f32>,
 }
 
 /// What MixCache needs to know of a model, sampler and size before it runs.

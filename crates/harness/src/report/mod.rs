@@ -1,8 +1,10 @@
 //! Pictures and tables of a recording. Reads results only; never runs a model.
 
 mod axis;
+mod chart;
 mod curves;
 mod draw;
+pub mod dynamics;
 mod heatmap;
 mod summary;
 mod table;

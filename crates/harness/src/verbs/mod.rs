@@ -1,6 +1,7 @@
 //! What `mixcache` can be told to do: one verb, one file.
 
 pub mod calibrate;
+pub mod dynamics;
 pub mod export;
 pub mod list;
 pub mod parity;

@@ -142,7 +142,7 @@ pub fn run() -> Run {
             ]
             .into(),
             mix: [("mock".into(), calibration)].into(),
-            traces: Default::default(),
+            ..Data::default()
         }),
     }
 }
