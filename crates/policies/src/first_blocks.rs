@@ -7,6 +7,10 @@ use crate::plan::*;
 use crate::scm;
 use serde::{Deserialize, Serialize};
 
+/// The first step whose residual cache-dit compares with the one before to get a derivative (its counter begins at
+/// −1 in the step that first stores, and must exceed 1).
+const FIRST_SLOPE_STEP: usize = 3;
+
 /// Skip the middle while the first blocks change little.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -160,6 +164,9 @@ impl CachePolicy for FirstBlocks {
         let past = &mut self.past[at.branch];
         if compute {
             past.in_a_row = 0;
+            if at.step < FIRST_SLOPE_STEP {
+                self.forecast.forget(at);
+            }
             self.forecast.wrote(at);
             return Move::store(self.tail);
         }

@@ -29,6 +29,10 @@ impl Forecast {
         written.truncate(self.order);
         written.push_front(at.step);
     }
+    /// What the branch has stored so far gives no derivative.
+    pub(crate) fn forget(&mut self, at: At) {
+        self.written[at.branch].clear();
+    }
     /// Whether the branch has stored anything yet.
     pub(crate) fn is_ready(&self, at: At) -> bool {
         !self.written[at.branch].is_empty()

@@ -10,12 +10,10 @@ use mixcache_core::sampler::SamplerKind;
 use mixcache_core::schedule::{Grid, Schedule};
 use mixcache_core::tensors::Latent;
 use mixcache_core::weights::Weights;
-use mixcache_policies::data::{Data, TeaCoefficients};
-use mixcache_policies::first_blocks::FirstBlocks;
-use mixcache_policies::off::Off;
+use mixcache_policies::PolicySpec;
+use mixcache_policies::data::{Data, MagRatios, TeaCoefficients};
 use mixcache_policies::plan::*;
-use mixcache_policies::tea::Tea;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use std::path::Path;
 
 /// The recording's own tolerances: latents within 1e-4 relative L2, metrics within 1e-4 relative.
@@ -58,67 +56,154 @@ struct Recipe {
 }
 
 impl Recipe {
-    fn of(name: &str, config: &Json) -> Result<Result<Recipe, String>> {
-        let get = |key: &str| number(config, &format!("/{key}"));
-        let count = |key: &str| get(key).map_or(0, |n| n as usize);
-        let recipe = |policy, metric| Recipe {
-            policy,
+    /// A policy that needs no data, free to act in every step.
+    fn plain(knobs: Json, metric: &'static str) -> Result<Recipe> {
+        let spec: PolicySpec = serde_json::from_value(knobs.clone()).with_context(|| format!("knobs {knobs}"))?;
+        Ok(Recipe {
+            policy: spec.policy(),
             full: (0, 0),
             data: Data::default(),
             metric,
-        };
+        })
+    }
+    /// Knows a policy by the keys of its configuration; those left out have the reference's defaults.
+    fn of(name: &str, config: &Json) -> Result<Result<Recipe, String>> {
         let has = |key: &str| config.get(key).is_some();
-        if name == "no_cache" {
-            return Ok(Ok(recipe(Box::<Off>::default(), "")));
-        }
-        if name.starts_with("first_block_cache") && has("threshold") {
-            let policy = FirstBlocks::new(get("threshold")? as f32, 1, 0);
-            return Ok(Ok(recipe(Box::new(policy), "diff")));
-        }
-        if has("Fn_compute_blocks") {
-            if !config["taylorseer_order"].is_null() {
-                return Ok(Err("DBCache with a Taylor forecast of the residual".into()));
-            }
-            let threshold = get("residual_diff_threshold")? as f32;
-            let mut policy = FirstBlocks::new(threshold, count("Fn_compute_blocks"), count("Bn_compute_blocks"));
-            policy.warmup = count("max_warmup_steps");
-            policy.max_continuous = count("max_continuous_cached_steps");
-            policy.max_cached = count("max_cached_steps");
-            return Ok(Ok(recipe(Box::new(policy), "diff")));
-        }
-        if has("coefficients") && has("use_ret_steps") {
-            let polynomial = config["coefficients"].as_array().context("no list `coefficients`")?;
-            let signal = config["signal"].as_str().context("no text `signal`")?;
-            let coefficients = TeaCoefficients {
+        let or = |key: &str, default: Json| {
+            config
+                .get(key)
+                .filter(|found| !found.is_null())
+                .cloned()
+                .unwrap_or(default)
+        };
+        let count = |key: &str, default: usize| or(key, default.into()).as_u64().unwrap_or_default() as usize;
+        Ok(Ok(if name == "no_cache" {
+            Recipe::plain(json!({ "kind": "off" }), "")?
+        } else if name.starts_with("first_block_cache") && has("threshold") {
+            Recipe::plain(
+                json!({ "kind": "first-blocks", "threshold": config["threshold"] }),
+                "diff",
+            )?
+        } else if has("Fn_compute_blocks") {
+            let knobs = json!({
+                "kind": "first-blocks",
+                "threshold": config["residual_diff_threshold"],
+                "first": config["Fn_compute_blocks"],
+                "last": config["Bn_compute_blocks"],
+                "warmup": or("max_warmup_steps", 0.into()),
+                "max_continuous": or("max_continuous_cached_steps", 0.into()),
+                "max_cached": or("max_cached_steps", 0.into()),
+                "order": or("taylorseer_order", 0.into()),
+            });
+            Recipe::plain(knobs, "diff")?
+        } else if has("coefficients") && has("use_ret_steps") {
+            Recipe::tea(config)?
+        } else if has("mag_ratios") {
+            let knobs = json!({
+                "kind": "mag",
+                "ratios": "recorded",
+                "threshold": config["threshold"],
+                "max_skip": config["max_skip_steps"],
+                "retention": config["retention_ratio"],
+                "inclusive": true,
+            });
+            let ratios = MagRatios {
                 model: "any".into(),
                 source: "the recording".into(),
-                signal: if signal.starts_with("temb") {
-                    TimeSignal::Embedding
-                } else {
-                    TimeSignal::Projection
-                },
-                polynomial: polynomial.iter().filter_map(Json::as_f64).collect(),
-                range: [f64::NEG_INFINITY, f64::INFINITY],
+                cond: serde_json::from_value(config["mag_ratios"].clone()).context("`mag_ratios`")?,
+                uncond: vec![],
             };
-            let steps = count("steps");
-            // The reference counts calls, two a step.
-            let full = (
-                get("ret_steps_calls")? as usize / 2,
-                steps.saturating_sub(get("cutoff_calls")? as usize / 2),
-            );
+            let ratios = [("recorded".into(), ratios)].into();
             let data = Data {
-                tea: [("recorded".into(), coefficients)].into(),
+                ratios,
                 ..Data::default()
             };
-            let policy = Box::new(Tea::new(get("threshold")?, "recorded"));
-            return Ok(Ok(Recipe {
-                policy,
-                full,
+            Recipe {
                 data,
-                metric: "rel_l1",
-            }));
-        }
-        Ok(Err("its policy is not built yet".into()))
+                ..Recipe::plain(knobs, "")?
+            }
+        } else if has("residual_order") {
+            let knobs = json!({
+                "kind": "sea",
+                "threshold": config["threshold"],
+                "order": config["residual_order"],
+                "max_continuous": or("max_consecutive_cached", 2.into()),
+            });
+            let full = (count("retention_steps", 1), count("cache_end_steps", 1));
+            Recipe {
+                full,
+                ..Recipe::plain(knobs, "distance")?
+            }
+        } else if has("cache_interval") {
+            let knobs = json!({
+                "kind": "taylor-seer",
+                "interval": config["cache_interval"],
+                "order": config["max_order"],
+                "warmup": config["disable_cache_before_step"],
+                "schedule": "diffusers",
+                "scope": if or("use_lite_mode", false.into()) == true { "output" } else { "modules" },
+            });
+            Recipe::plain(knobs, "")?
+        } else if name.starts_with("faster_cache") {
+            let below = |window: &str, default: f64| config[window][1].as_f64().unwrap_or(default);
+            let knobs = json!({
+                "kind": "faster",
+                "schedule": "timesteps",
+                "below": below("spatial_attention_timestep_skip_range", 681.0),
+                "cfg_below": below("unconditional_batch_timestep_skip_range", 641.0),
+                "interval": or("spatial_attention_block_skip_range", 2.into()),
+                "weight": config["attention_weight"],
+                "cond_only": true,
+                "cfg_interval": or("unconditional_batch_skip_range", 5.into()),
+            });
+            Recipe::plain(knobs, "")?
+        } else if name.starts_with("pab") {
+            let bound = |kind: &str, end: usize, default: f64| {
+                config[format!("{kind}_attention_timestep_skip_range")][end]
+                    .as_f64()
+                    .unwrap_or(default)
+            };
+            let knobs = json!({
+                "kind": "pab",
+                "interval": or("spatial_attention_block_skip_range", 1.into()),
+                "low": bound("spatial", 0, 100.0),
+                "high": bound("spatial", 1, 800.0),
+                "cross_interval": or("cross_attention_block_skip_range", 1.into()),
+                "cross_low": bound("cross", 0, 100.0),
+                "cross_high": bound("cross", 1, 800.0),
+                "shared_state": name.ends_with("sequential_shared_state"),
+            });
+            Recipe::plain(knobs, "")?
+        } else {
+            return Ok(Err("no policy is known by these settings".into()));
+        }))
+    }
+    fn tea(config: &Json) -> Result<Recipe> {
+        let get = |key: &str| number(config, &format!("/{key}"));
+        let polynomial = config["coefficients"].as_array().context("no list `coefficients`")?;
+        let signal = config["signal"].as_str().context("no text `signal`")?;
+        let coefficients = TeaCoefficients {
+            model: "any".into(),
+            source: "the recording".into(),
+            signal: if signal.starts_with("temb") {
+                TimeSignal::Embedding
+            } else {
+                TimeSignal::Projection
+            },
+            polynomial: polynomial.iter().filter_map(Json::as_f64).collect(),
+            range: [f64::NEG_INFINITY, f64::INFINITY],
+        };
+        // The reference counts calls, two a step.
+        let (first, last) = (get("ret_steps_calls")? as usize / 2, get("cutoff_calls")? as usize / 2);
+        let full = (first, (get("steps")? as usize).saturating_sub(last));
+        let tea = [("recorded".into(), coefficients)].into();
+        let data = Data { tea, ..Data::default() };
+        let knobs = json!({ "kind": "tea", "threshold": get("threshold")?, "coefficients": "recorded" });
+        Ok(Recipe {
+            full,
+            data,
+            ..Recipe::plain(knobs, "rel_l1")?
+        })
     }
 }
 
@@ -211,18 +296,30 @@ impl Setting {
                 different as f64,
                 0.0,
             );
-            case.measured(
-                format!("{compared} values of {metric}, relative difference (worst)"),
-                furthest,
-                METRICS,
-            );
+            if compared > 0 {
+                case.measured(
+                    format!("{compared} values of {metric}, relative difference (worst)"),
+                    furthest,
+                    METRICS,
+                );
+            }
         }
         let rows = recorded["trace"].as_array().cloned().unwrap_or_default();
         let mut different = 0;
         for row in &rows {
-            let ran = self.blocks_run(&outcome, place_of(row)?);
             let theirs = ["attn1", "attn2", "ffn"].map(|module| row[module].as_str().unwrap_or_default().to_string());
-            different += (ran != theirs) as usize;
+            if row["branch"] != "batched" {
+                different += (self.blocks_run(&outcome, place_of(row)?) != theirs) as usize;
+                continue;
+            }
+            // One pass of both branches, or of the conditional one alone.
+            let step = number(row, "/step")? as usize;
+            let both = number(row, "/batch")? == 2.0;
+            let uncond = theirs
+                .each_ref()
+                .map(|blocks| if both { blocks.clone() } else { "0".repeat(blocks.len()) });
+            different += (self.blocks_run(&outcome, (step, COND)) != theirs) as usize;
+            different += (self.blocks_run(&outcome, (step, UNCOND)) != uncond) as usize;
         }
         if !rows.is_empty() {
             case.measured(
