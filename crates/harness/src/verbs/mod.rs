@@ -8,6 +8,7 @@ pub mod parity;
 pub mod replay;
 pub mod report;
 pub mod sweep;
+pub mod time;
 pub mod trace;
 pub mod verify;
 
