@@ -226,7 +226,7 @@ impl Experiment {
             .map(|dir| dir.join(format!("{name}.toml")))
             .find(|path| path.is_file());
         found.with_context(|| {
-            let known: Vec<String> = folders.iter().flat_map(|dir| names_in(dir)).collect();
+            let known: Vec<String> = folders.iter().flat_map(|dir| names_in(dir, ".toml")).collect();
             format!(
                 "there is no experiment `{name}`; known: {} (or give the path of a .toml file)",
                 known.join(", ")

@@ -7,6 +7,7 @@ pub mod list;
 pub mod parity;
 pub mod replay;
 pub mod report;
+pub mod scaling;
 pub mod sweep;
 pub mod time;
 pub mod trace;
