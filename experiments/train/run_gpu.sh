@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Both models side by side on one GPU in under ten minutes; the results go to $OUT as at most eight files.
+# MINUTES_SCALE shrinks the budgets, TRAIN_FLAGS and EXPORT_FLAGS pass options on: a rehearsal on a CPU is
+#   OUT=/tmp/out MINUTES_SCALE=0.03 TRAIN_FLAGS="--tiny --batch 2 --short-batch 2" \
+#   EXPORT_FLAGS="--samples 4 --steps 3" experiments/train/run_gpu.sh
+set -u
+cd "$(dirname "$0")"
+OUT=${OUT:?a folder for the results}
+WORK=${WORK:-/tmp/mini-train}
+SCALE=${MINUTES_SCALE:-1}
+minutes() { python3 -c "print($1 * $SCALE)"; }
+seconds() { python3 -c "print(int(60 * $1 * $SCALE + $2))"; }
+mkdir -p "$WORK" "$OUT"
+export PYTHONUNBUFFERED=1 PYTORCH_ALLOC_CONF=expandable_segments:True
+
+train() { # name minutes arguments…: killed, with its last checkpoint kept, when it overruns
+    local name=$1 budget=$2
+    shift 2
+    timeout "$(seconds "$budget" 40)" python3 train.py --run "$WORK/$name" --minutes "$(minutes "$budget")" "$@" \
+        ${TRAIN_FLAGS:-} >>"$WORK/$name.out" 2>&1 || echo "$name ended with $?; its last checkpoint is used"
+}
+
+ship() { # model run teacher
+    local name=$1-mini
+    timeout "${EXPORT_SECONDS:-75}" python3 export.py --run "$WORK/$2" ${3:+--teacher "$WORK/$3"} --out "$WORK/$name" \
+        --extras "$WORK/$name-extras" ${EXPORT_FLAGS:-} >"$WORK/$name.export" 2>&1 || echo "export of $name ended with $?"
+    tar -C "$WORK" -cf "$OUT/$name.tar" "$name"
+    tar -C "$WORK" -cf "$OUT/$name-extras.tar" "$name-extras"
+    tail -n 4 "$WORK/$name.export"
+}
+
+{
+    train wan "${WAN_MINUTES:-7.4}" --model wan
+    ship wan wan ""
+} &
+wan=$!
+{
+    train teacher "${TEACHER_MINUTES:-5.0}" --model hunyuan
+    train hunyuan "${STUDENT_MINUTES:-2.1}" --model hunyuan --teacher "$WORK/teacher"
+    ship hunyuan hunyuan teacher
+} &
+hunyuan=$!
+
+wait $wan $hunyuan
+tar -C "$WORK" -czf "$OUT/runs.tar.gz" --exclude=checkpoint.pt --exclude=checkpoint.part \
+    wan teacher hunyuan wan.out teacher.out hunyuan.out wan-mini.export hunyuan-mini.export
+for name in wan teacher hunyuan; do echo "== $name" && tail -n 3 "$WORK/$name.out"; done
+ls -l "$OUT"
