@@ -2,7 +2,7 @@
 # Both models side by side on one GPU in under ten minutes; the results go to $OUT as at most eight files.
 # MINUTES_SCALE shrinks the budgets, TRAIN_FLAGS and EXPORT_FLAGS pass options on: a rehearsal on a CPU is
 #   OUT=/tmp/out MINUTES_SCALE=0.03 TRAIN_FLAGS="--tiny --batch 2 --short-batch 2" \
-#   EXPORT_FLAGS="--samples 4 --steps 3" experiments/train/run_gpu.sh
+#   EXPORT_FLAGS="--samples 4 --steps 3" GRACE_SECONDS=300 EXPORT_SECONDS=300 experiments/train/run_gpu.sh
 set -u
 cd "$(dirname "$0")"
 OUT=${OUT:?a folder for the results}
@@ -16,7 +16,7 @@ export PYTHONUNBUFFERED=1 PYTORCH_ALLOC_CONF=expandable_segments:True
 train() { # name minutes arguments…: killed, with its last checkpoint kept, when it overruns
     local name=$1 budget=$2
     shift 2
-    timeout "$(seconds "$budget" 40)" python3 train.py --run "$WORK/$name" --minutes "$(minutes "$budget")" "$@" \
+    timeout "$(seconds "$budget" "${GRACE_SECONDS:-20}")" python3 train.py --run "$WORK/$name" --minutes "$(minutes "$budget")" "$@" \
         ${TRAIN_FLAGS:-} >>"$WORK/$name.out" 2>&1 || echo "$name ended with $?; its last checkpoint is used"
 }
 
@@ -30,13 +30,13 @@ ship() { # model run teacher
 }
 
 {
-    train wan "${WAN_MINUTES:-7.4}" --model wan
+    train wan "${WAN_MINUTES:-7.7}" --model wan
     ship wan wan ""
 } &
 wan=$!
 {
-    train teacher "${TEACHER_MINUTES:-5.0}" --model hunyuan
-    train hunyuan "${STUDENT_MINUTES:-2.1}" --model hunyuan --teacher "$WORK/teacher"
+    train teacher "${TEACHER_MINUTES:-5.3}" --model hunyuan
+    train hunyuan "${STUDENT_MINUTES:-2.3}" --model hunyuan --teacher "$WORK/teacher"
     ship hunyuan hunyuan teacher
 } &
 hunyuan=$!
