@@ -11,7 +11,7 @@ SCALE=${MINUTES_SCALE:-1}
 minutes() { python3 -c "print($1 * $SCALE)"; }
 seconds() { python3 -c "print(int(60 * $1 * $SCALE + $2))"; }
 mkdir -p "$WORK" "$OUT"
-export PYTHONUNBUFFERED=1 PYTORCH_ALLOC_CONF=expandable_segments:True
+export PYTHONUNBUFFERED=1
 
 train() { # name minutes arguments…: killed, with its last checkpoint kept, when it overruns
     local name=$1 budget=$2
