@@ -13,11 +13,29 @@ seconds() { python3 -c "print(int(60 * $1 * $SCALE + $2))"; }
 mkdir -p "$WORK" "$OUT"
 export PYTHONUNBUFFERED=1
 
-train() { # name minutes arguments…: killed, with its last checkpoint kept, when it overruns
+run() { # name minutes arguments…: killed, with its last checkpoint kept, when it overruns
     local name=$1 budget=$2
     shift 2
     timeout "$(seconds "$budget" "${GRACE_SECONDS:-20}")" python3 train.py --run "$WORK/$name" --minutes "$(minutes "$budget")" "$@" \
         ${TRAIN_FLAGS:-} >>"$WORK/$name.out" 2>&1 || echo "$name ended with $?; its last checkpoint is used"
+}
+
+train() { # like run; a compiler that has brought no step after COMPILE_SECONDS is given up
+    local name=$1 budget=$2 waited=0
+    run "$@" &
+    local pid=$!
+    until [ -s "$WORK/$name/log.jsonl" ] || ! kill -0 $pid 2>/dev/null; do
+        sleep 1
+        waited=$((waited + 1))
+        if [ $waited -ge "${COMPILE_SECONDS:-110}" ]; then
+            echo "$name is still compiling after $waited s: it starts anew without"
+            pkill -f -- "--run $WORK/$name " && wait $pid
+            shift 2
+            run "$name" "$(python3 -c "print($budget - $waited / 60 / $SCALE)")" "$@" --eager
+            return
+        fi
+    done
+    wait $pid
 }
 
 ship() { # model run teacher
