@@ -1,4 +1,4 @@
-//! The model that comes with the program: wan-mini, 2.3 M parameters, 64×64 pixels, 16 frames. Small
+//! The model that comes with the program: wan-mini, 5.1 M parameters, 64×64 pixels, 16 frames. Small
 //! enough for a laptop, trained, and of Wan's architecture: what a cache does to it can be seen.
 
 use crate::codec::PatchCodec;

@@ -83,7 +83,7 @@ impl WanConfig {
             "wan-mini" => Some(WanConfig {
                 text_dim: 64,
                 text_len: 16,
-                ..wan(128, 512, 8, 4)
+                ..wan(192, 768, 8, 6)
             }),
             _ => None,
         }
@@ -224,7 +224,7 @@ mod tests {
         let parameters = |name| WanConfig::preset(name).unwrap().parameters();
         assert_eq!(parameters("wan2.1-t2v-1.3b"), 1_418_996_800);
         assert_eq!(parameters("wan2.1-t2v-14b"), 14_288_491_584);
-        assert_eq!(parameters("wan-mini"), 2_312_896);
+        assert_eq!(parameters("wan-mini"), 5_140_480);
     }
 
     #[test]
