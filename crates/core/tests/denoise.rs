@@ -2,7 +2,8 @@
 
 use burn::tensor::{Device, FloatDType, Tensor};
 use mixcache_core::denoise::{CacheLimits, Guidance, Job, Outcome, denoise, run_of};
-use mixcache_core::models::wan::reference::relative_l2;
+use mixcache_core::models::Chain;
+use mixcache_core::models::reference::relative_l2;
 use mixcache_core::models::wan::{Wan, WanCond, WanConfig};
 use mixcache_core::noise::noise;
 use mixcache_core::sampler::SamplerKind;

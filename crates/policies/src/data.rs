@@ -1,6 +1,6 @@
 //! What was calibrated for a model, as data with its source: never in code, never chosen by a path.
 
-use crate::plan::{Run, TimeSignal, Unfit};
+use crate::plan::{Run, Signal, Unfit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub struct Data {
     pub mix: BTreeMap<String, MixCalibration>,
 }
 
-/// A TeaCache polynomial: maps the change of a time signal to the expected change of the output.
+/// A TeaCache polynomial: maps the change of a signal to the expected change of the output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TeaCoefficients {
@@ -22,7 +22,7 @@ pub struct TeaCoefficients {
     /// Where it was published.
     pub source: String,
     /// The signal it was fitted to.
-    pub signal: TimeSignal,
+    pub signal: Signal,
     /// Coefficients, highest power first.
     pub polynomial: Vec<f64>,
     /// Changes of the signal for which the polynomial is positive, as `[low, high]`.

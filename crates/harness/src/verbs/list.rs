@@ -5,7 +5,7 @@ use crate::experiment::Experiment;
 use crate::runner::Runner;
 use crate::subject::Subject;
 use anyhow::Result;
-use mixcache_core::models::wan::{Wan, WanConfig};
+use mixcache_core::models::Chain;
 use mixcache_core::tensors::Latent;
 use mixcache_policies::chain::{Dit, Feature, Planes, pass};
 use mixcache_policies::plan::*;
@@ -30,7 +30,7 @@ pub fn run(args: Args) -> Result<()> {
     println!(
         "{}, {} parameters; {} frames of {}×{}; {} steps; guidance {}; device {}",
         experiment.model.name,
-        subject.wan.config().parameters(),
+        subject.model.config().parameters(),
         video.frames,
         video.width,
         video.height,
@@ -56,8 +56,9 @@ pub fn run(args: Args) -> Result<()> {
     for variant in &experiment.policies {
         let mut policy = variant.spec.policy();
         let steps = policy.steps(sampler.steps);
-        let full = runner.run(variant, sampler.steps)?.0.total_flops();
-        let run = runner.run(variant, steps)?.0;
+        let prompt = &runs.prompts[0];
+        let full = runner.run(variant, prompt, sampler.steps)?.0.total_flops();
+        let run = runner.run(variant, prompt, steps)?.0;
         match dry_walk(&mut *policy, run.clone(), &subject) {
             Err(error) => println!("{:>52}  {}: cannot run: {error}", "", variant.label),
             Ok(plan) => {
@@ -83,20 +84,19 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Operations a second of one block of the model's width on its device.
+/// Operations a second of one block of each kind of the model's width on its device.
 fn flops_per_s(experiment: &Experiment, subject: &Subject) -> Result<f64> {
-    let config = WanConfig {
-        layers: 1,
-        ..subject.wan.config().clone()
-    };
-    let block = Wan::random(config, 0, subject.wan.device(), subject.wan.dtype());
+    let device = subject.model.device();
+    let shortest = subject.model.config().shortest();
+    let block = shortest.random(0, device, subject.model.dtype());
     let [f, h, w] = subject.grid;
     // At most about a thousand tokens: enough to fill the device, little enough to be quick.
     let grid = [f.min(8), h.min(32), w.min(32)];
-    let chain = block.on(grid, 1)?;
+    let prompt = subject.prompt(&experiment.runs.prompts[0])?;
+    let chain = block.on(grid, 1, prompt.states.dims()[1])?;
     let shape = chain.latent_shape();
-    let latent = Latent::from_host(mixcache_core::noise::noise(0, &shape), shape, subject.wan.device());
-    let [cond, _] = subject.conds(&experiment.runs.prompts[0])?;
+    let latent = Latent::from_host(mixcache_core::noise::noise(0, &shape), shape, device);
+    let cond = block.condition(prompt, experiment.sampler.guidance)?;
     let forward = || {
         let (hidden, ctx) = chain.embed(&latent, 500.0, &cond);
         chain
@@ -201,14 +201,16 @@ impl Dit for Dry<'_> {
     fn join(&self, _: usize, hidden: Nothing, _: &Nothing, _: &()) -> Nothing {
         hidden
     }
+    fn first_input(&self, _: &Nothing, _: &()) -> Nothing {
+        Nothing
+    }
     fn head(&self, _: Nothing, _: &()) -> Nothing {
         Nothing
     }
     fn time_signals(&self, signal: TimeSignal, timesteps: &[f32]) -> Vec<Vec<f32>> {
         self.subject
-            .wan
-            .on(self.subject.grid, 1)
-            .expect("settled")
+            .chain(1, "")
+            .expect("every model knows the empty prompt")
             .time_signals(signal, timesteps)
     }
 }
