@@ -36,6 +36,8 @@ pub struct Experiment {
     pub data: Data,
     /// What was substituted for what; empty when nothing was.
     pub substituted: String,
+    /// Whether another model stands in for the one the file names.
+    pub on_stand_in: bool,
 }
 
 /// One policy with one setting of its knobs.
@@ -290,6 +292,7 @@ impl Experiment {
             policies,
             data,
             substituted: String::new(),
+            on_stand_in: false,
         })
     }
 
@@ -316,6 +319,7 @@ impl Experiment {
         let Some(stand_in) = self.stand_in.take() else {
             bail!("{why}, and {} names no [stand_in]: give --weights DIR", self.name);
         };
+        self.on_stand_in = true;
         self.substituted = format!("{} stands in for {}: {why}", stand_in.model, self.model.name);
         self.model = WireModel {
             name: stand_in.model,

@@ -71,7 +71,7 @@ impl Dit for Mock {
         Number(hidden.0 + 0.02 * (1.0 + 0.1 * t) * raw.0)
     }
     fn first_input(&self, hidden: &Number, &(t, _): &(f32, f32)) -> Number {
-        Number(hidden.0 + self.pace * t)
+        Number(1.0 + 0.1 * hidden.0 + self.pace * t)
     }
     fn head(&self, hidden: Number, _: &(f32, f32)) -> Number {
         hidden

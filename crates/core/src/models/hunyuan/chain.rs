@@ -98,7 +98,7 @@ impl HunyuanChain<'_> {
     fn place(&self, i: usize) -> Place<'_> {
         let doubles = &self.hunyuan.doubles;
         match doubles.get(i / UNITS.len()) {
-            Some(double) if i % UNITS.len() == 0 => Place::JointAttn(double),
+            Some(double) if i.is_multiple_of(UNITS.len()) => Place::JointAttn(double),
             Some(double) => Place::Mlp(double),
             None => Place::Fused(&self.hunyuan.singles[i - UNITS.len() * doubles.len()]),
         }
