@@ -18,7 +18,7 @@ use mixcache_core::{device, noise::noise};
 /// `h/8`, `w/8`.
 const STRIDES: [usize; 3] = [4, 8, 8];
 
-/// Text tokens drawn for a prompt when there is no text encoder.
+/// Text tokens drawn for a prompt when there is no text encoder, where the model has room for so many.
 const RANDOM_TOKENS: usize = 64;
 
 /// The model under test.
@@ -158,11 +158,13 @@ impl Subject {
     /// A prompt as numbers.
     pub fn prompt(&self, text: &str) -> Result<Prompt> {
         let device = self.model.device();
-        let (width, pooled) = self.model.config().text_widths();
+        let config = self.model.config();
+        let (width, pooled) = config.text_widths();
+        let tokens = RANDOM_TOKENS.min(config.text_len());
         Ok(match &self.text {
             Text::Words(words) => words.encode(text, device)?,
             Text::Random => Prompt {
-                states: Tensor::from_data(random_text(text, [1, RANDOM_TOKENS, width]), device),
+                states: Tensor::from_data(random_text(text, [1, tokens, width]), device),
                 pooled: Tensor::from_data(random_text(text, [1, pooled.unwrap_or(width)]), device),
             },
         })
