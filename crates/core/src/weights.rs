@@ -246,7 +246,7 @@ pub struct Linear {
     /// `[in, out]`
     pub weight: Tensor<2>,
     /// `[out]`
-    pub bias: Option<Tensor<1>>,
+    pub bias: Tensor<1>,
 }
 
 /// Where a checkpoint keeps a tensor of the model.
@@ -365,11 +365,11 @@ impl<'a> Loader<'a> {
                 dtype,
                 Some([to, from]),
             ),
-            bias: Some(self.tensor(whole(&format!("{key}.bias")), &[to], [to], dtype, None)),
+            bias: self.tensor(whole(&format!("{key}.bias")), &[to], [to], dtype, None),
         }
     }
     /// A part of a linear layer, in the dtype of the run, as a layer of its own. Of parts of the inputs,
-    /// whose outputs add up, the first has the bias.
+    /// whose outputs add up, the first has the bias, the others zeros.
     pub fn linear_part(&mut self, key: &str, from: usize, to: usize, part: Part) -> Linear {
         let dtype = self.dtype;
         let place = |tensor: &str, part| Place {
@@ -382,9 +382,10 @@ impl<'a> Loader<'a> {
             (_, 0) => Some(place("bias", None)),
             _ => None,
         };
+        let zeros = Tensor::zeros([to], (self.device, DType::from(dtype)));
         Linear {
             weight: self.tensor(weight, &[to, from], [from, to], dtype, Some([to, from])),
-            bias: bias.map(|place| self.tensor(place, &[to], [to], dtype, None)),
+            bias: bias.map_or(zeros, |place| self.tensor(place, &[to], [to], dtype, None)),
         }
     }
     /// `stored` is the shape expected in the file, or of the part of it, `shape` the one wanted;

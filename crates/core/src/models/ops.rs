@@ -10,13 +10,13 @@ use burn::tensor::module::{attention as fused_attention, layer_norm, linear};
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{FloatDType, Tensor};
 
-/// `x·W + b`, or `x·W` for a layer without bias.
+/// `x·W + b`.
 ///
 /// # Shapes
 /// - `x`: `[.., in]`
 /// - output: `[.., out]`
 pub fn project<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
-    linear(x, layer.weight.clone(), layer.bias.clone())
+    linear(x, layer.weight.clone(), Some(layer.bias.clone()))
 }
 
 /// Layer norm with a scale and a shift per channel: `(x − mean)/√(var + eps)·scale + shift`, in f32.
@@ -66,10 +66,10 @@ pub fn rms_rotate(x: Tensor<3>, scale: &Tensor<1>, rotary: &[Tensor<4>; 2], eps:
 /// What a layer makes of a conditioning vector, as `N` vectors in f32: shifts, scales, gates.
 ///
 /// # Shapes
-/// - `signal`: `[1, in]`
+/// - `signal`: `[1, in]`, in the dtype of the layer
 /// - output: `[out/N]` each
 pub fn vectors<const N: usize>(signal: &Tensor<2>, layer: &Linear) -> [Tensor<1>; N] {
-    let all = project(signal.clone().cast(layer.weight.dtype()), layer).cast(FloatDType::F32);
+    let all = project(signal.clone(), layer).cast(FloatDType::F32);
     let width = all.dims()[1] / N;
     std::array::from_fn(|i| all.clone().narrow(1, i * width, width).squeeze_dim(0))
 }

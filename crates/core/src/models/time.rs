@@ -17,6 +17,7 @@ pub enum Sinusoid {
 
 /// Weights of the embedding of a number.
 pub struct NumberEmbedding {
+    freq_dim: usize,
     sinusoid: Sinusoid,
     mlp: [Linear; 2],
 }
@@ -26,6 +27,7 @@ impl NumberEmbedding {
     pub fn build(key: &str, freq_dim: usize, d: usize, sinusoid: Sinusoid, loader: &mut Loader) -> NumberEmbedding {
         let mut linear = |part, from| loader.linear_in(FloatDType::F32, &format!("{key}.{part}"), &[d, from]);
         NumberEmbedding {
+            freq_dim,
             sinusoid,
             mlp: [linear(0, freq_dim), linear(2, d)],
         }
@@ -33,12 +35,11 @@ impl NumberEmbedding {
     /// The numbers' vectors, `[numbers, d]`.
     pub fn embed(&self, numbers: &[f32], device: &Device) -> Tensor<2> {
         let [first, second] = &self.mlp;
-        let [freq_dim, _] = first.weight.dims();
         let rows: Vec<f32> = numbers
             .iter()
-            .flat_map(|t| sinusoid(*t, freq_dim, self.sinusoid))
+            .flat_map(|t| sinusoid(*t, self.freq_dim, self.sinusoid))
             .collect();
-        let x = Tensor::from_data(TensorData::new(rows, [numbers.len(), freq_dim]), device);
+        let x = Tensor::from_data(TensorData::new(rows, [numbers.len(), self.freq_dim]), device);
         project(silu(project(x, first)), second)
     }
 }

@@ -25,7 +25,7 @@ pub struct HunyuanChain<'a> {
 
 /// What stays fixed within one pass.
 pub struct HunyuanCtx {
-    /// SiLU of the conditioning vector, `[1, d]` in f32.
+    /// SiLU of the conditioning vector, `[1, d]` in the dtype of the run.
     signal: Tensor<2>,
 }
 
@@ -200,7 +200,7 @@ impl Dit for HunyuanChain<'_> {
             self.hunyuan.refiner.refine(text, summary, timestep, device),
         ]);
         let vector = self.hunyuan.time.embed(&[timestep], device) + cond.vector.clone();
-        let signal = silu(vector);
+        let signal = silu(vector).cast(*dtype);
         (hidden, HunyuanCtx { signal })
     }
     fn eval(&self, i: usize, hidden: &Hidden, ctx: &HunyuanCtx) -> Hidden {

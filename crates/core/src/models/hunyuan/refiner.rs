@@ -57,7 +57,7 @@ impl Refiner {
     /// - `text`: `[1, tokens, d]`; `summary`: `[1, d]` in f32
     /// - output: like `text`
     pub fn refine(&self, text: Tensor<3>, summary: Tensor<2>, timestep: f32, device: &Device) -> Tensor<3> {
-        let signal = silu(self.time.embed(&[timestep], device) + summary);
+        let signal = silu(self.time.embed(&[timestep], device) + summary).cast(text.dtype());
         self.blocks
             .iter()
             .fold(text, |text, block| self.block(block, text, &signal))
