@@ -39,6 +39,15 @@ impl Hidden {
 #[derive(Clone, Debug)]
 pub struct Latent(pub Tensor<5>);
 
+impl Hidden {
+    /// Mean over video tokens of `‖self‖₂ / ‖before‖₂`, in f32, left on the device: MagCache's magnitude ratio of
+    /// a residual and the one a step before (arXiv 2506.09045).
+    pub fn magnitude_ratio(&self, before: &Hidden) -> Tensor<1> {
+        let norms = |x: &Hidden| x.video_tokens().cast(FloatDType::F32).square().sum_dim(2).sqrt(); // [b, n, 1]
+        (norms(self) / norms(before)).mean()
+    }
+}
+
 impl Latent {
     /// A latent from host numbers in row-major order.
     ///
@@ -220,6 +229,15 @@ mod tests {
         let once = latent(|i, j| ((i * 7 + j * 13) % 11) as f32 - 5.0).low_pass();
         assert!(largest(&once) > 0.1);
         assert!(largest(&once.low_pass().since(once)) < ROUNDING * 5.0); // values up to 5
+    }
+
+    #[test]
+    fn the_magnitude_ratio_weighs_every_token_alike() {
+        let of =
+            |values: [f32; 4]| Hidden::of_video(Tensor::<1>::from_floats(values, &Device::flex()).reshape([1, 2, 2]));
+        // Token norms 5 and 100 after 1 and 200: ratios 5 and 0.5.
+        let ratio = of([3.0, 4.0, 60.0, 80.0]).magnitude_ratio(&of([0.0, 1.0, 120.0, 160.0]));
+        assert!((host(ratio)[0] - 2.75).abs() < 1e-6); // rounding
     }
 
     #[test]

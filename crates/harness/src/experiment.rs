@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use mixcache_core::denoise::Guidance;
 use mixcache_core::sampler::SamplerKind;
 use mixcache_policies::PolicySpec;
-use mixcache_policies::data::{Data, MixCalibration, TeaCoefficients};
+use mixcache_policies::data::{Data, MagRatios, MixCalibration, Recorded, TeaCoefficients};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -229,7 +229,7 @@ impl Experiment {
             .map(|dir| dir.join(format!("{name}.toml")))
             .find(|path| path.is_file());
         found.with_context(|| {
-            let known: Vec<String> = folders.iter().flat_map(|dir| names_in(dir)).collect();
+            let known: Vec<String> = folders.iter().flat_map(|dir| names_in(dir, ".toml")).collect();
             format!(
                 "there is no experiment `{name}`; known: {} (or give the path of a .toml file)",
                 known.join(", ")
@@ -362,14 +362,14 @@ pub fn hash(definition: &impl Serialize) -> String {
         .collect()
 }
 
-fn names_in(folder: &Path) -> Vec<String> {
+fn names_in(folder: &Path, ending: &str) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
         .filter_map(|e| {
             e.file_name()
                 .into_string()
                 .ok()?
-                .strip_suffix(".toml")
+                .strip_suffix(ending)
                 .map(str::to_string)
         })
         .collect();
@@ -377,11 +377,11 @@ fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
-/// All of `coefficients/*.toml` and `calibration/*.toml` beside the experiment.
+/// All of `coefficients/*.toml`, `calibration/*.toml`, `ratios/*.toml` and `traces/*.json` beside the experiment.
 pub fn read_data(folder: &Path) -> Result<Data> {
     fn read<T: serde::de::DeserializeOwned>(folder: PathBuf) -> Result<BTreeMap<String, T>> {
         let mut all = BTreeMap::new();
-        for name in names_in(&folder) {
+        for name in names_in(&folder, ".toml") {
             let path = folder.join(format!("{name}.toml"));
             let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             let more: BTreeMap<String, T> = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
@@ -392,7 +392,19 @@ pub fn read_data(folder: &Path) -> Result<Data> {
     Ok(Data {
         tea: read::<TeaCoefficients>(folder.join("coefficients"))?,
         mix: read::<MixCalibration>(folder.join("calibration"))?,
+        ratios: read::<MagRatios>(folder.join("ratios"))?,
+        traces: read_traces(&folder.join("traces"))?,
     })
+}
+
+fn read_traces(folder: &Path) -> Result<BTreeMap<String, Recorded>> {
+    let read = |name: String| {
+        let path = folder.join(format!("{name}.json"));
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let trace = serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+        Ok((name, trace))
+    };
+    names_in(folder, ".json").into_iter().map(read).collect()
 }
 
 /// A `[[policy]]` table whose arrays multiply out.

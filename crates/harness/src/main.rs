@@ -1,7 +1,9 @@
 //! `mixcache`: benchmark cache policies for video diffusion transformers.
 
 use clap::{Parser, Subcommand};
-use mixcache_harness::verbs::{calibrate, export, list, parity, replay, report, sweep, verify};
+use mixcache_harness::verbs::{
+    calibrate, dynamics, export, list, parity, replay, report, scaling, sweep, time, trace, verify,
+};
 
 /// Benchmark cache policies for video diffusion transformers.
 #[derive(Parser)]
@@ -16,8 +18,12 @@ enum Verb {
     List(list::Args),
     Sweep(sweep::Args),
     Replay(replay::Args),
+    Time(time::Args),
+    Scaling(scaling::Args),
+    Trace(trace::Args),
     Verify(verify::Args),
     Calibrate(calibrate::Args),
+    Dynamics(dynamics::Args),
     Report(report::Args),
     Export(export::Args),
     Parity(parity::Args),
@@ -28,8 +34,12 @@ fn main() -> std::process::ExitCode {
         Verb::List(args) => list::run(args),
         Verb::Sweep(args) => sweep::run(args),
         Verb::Replay(args) => replay::run(args),
+        Verb::Time(args) => time::run(args),
+        Verb::Scaling(args) => scaling::run(args),
+        Verb::Trace(args) => trace::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Calibrate(args) => calibrate::run(args),
+        Verb::Dynamics(args) => dynamics::run(args),
         Verb::Report(args) => report::run(args),
         Verb::Export(args) => export::run(args),
         Verb::Parity(args) => parity::run(args),

@@ -156,6 +156,21 @@ impl Recording {
     }
 }
 
+/// The run with this key, or the first with this label.
+///
+/// # Errors
+/// When there is none; the error names the labels there are.
+pub fn find<'a>(rows: &'a [RunRow], run: &str) -> Result<&'a RunRow> {
+    rows.iter()
+        .find(|row| row.run_key == run || row.label == run)
+        .with_context(|| {
+            let mut labels: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
+            labels.sort();
+            labels.dedup();
+            format!("there is no run `{run}`; the labels: {}", labels.join(", "))
+        })
+}
+
 /// Rows of a recording, from Parquet or, while it is unfinished, from its journal.
 ///
 /// # Errors

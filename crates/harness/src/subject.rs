@@ -49,10 +49,7 @@ enum Text {
 /// When the model cannot be had, cannot be held, or is not known, and there is no stand-in.
 pub fn settle(mut experiment: Experiment) -> Result<Experiment> {
     let name = &experiment.model.name;
-    let config = Config::preset(name).with_context(|| {
-        let known: Vec<_> = Config::presets().collect();
-        format!("`model.name = \"{name}\"`: expected one of {}", known.join(", "))
-    })?;
+    let config = preset(name)?;
     let (dtype, on_cpu) = (dtype(&experiment.model.dtype)?, experiment.model.device == "cpu");
     let needed_gib = config.parameters() as f64 * bytes_of(dtype) as f64 / (1u64 << 30) as f64;
     let is_embedded = mini::find(name).is_some();
@@ -77,6 +74,29 @@ pub fn settle(mut experiment: Experiment) -> Result<Experiment> {
     }
     experiment.substituted = "random weights: speed only".into();
     Ok(experiment)
+}
+
+/// The block that each unit of a model's chain belongs to.
+///
+/// # Errors
+/// When the model is not known.
+pub fn blocks_of_units(model: &str) -> Result<Vec<usize>> {
+    Ok(preset(model)?
+        .unit_kinds()
+        .into_iter()
+        .map(|(block, _)| block)
+        .collect())
+}
+
+/// The sizes of a model.
+///
+/// # Errors
+/// When the model is not known.
+pub fn preset(name: &str) -> Result<Config> {
+    Config::preset(name).with_context(|| {
+        let known: Vec<_> = Config::presets().collect();
+        format!("there is no model `{name}`: expected one of {}", known.join(", "))
+    })
 }
 
 impl Subject {

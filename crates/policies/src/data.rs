@@ -1,6 +1,6 @@
 //! What was calibrated for a model, as data with its source: never in code, never chosen by a path.
 
-use crate::plan::{Run, Signal, Unfit};
+use crate::plan::{Event, Run, Signal, Unfit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -11,6 +11,10 @@ pub struct Data {
     pub tea: BTreeMap<String, TeaCoefficients>,
     /// MixCache impacts and drifts.
     pub mix: BTreeMap<String, MixCalibration>,
+    /// MagCache's magnitude ratios.
+    pub ratios: BTreeMap<String, MagRatios>,
+    /// Recorded decisions.
+    pub traces: BTreeMap<String, Recorded>,
 }
 
 /// A TeaCache polynomial: maps the change of a signal to the expected change of the output.
@@ -27,6 +31,22 @@ pub struct TeaCoefficients {
     pub polynomial: Vec<f64>,
     /// Changes of the signal for which the polynomial is positive, as `[low, high]`.
     pub range: [f64; 2],
+}
+
+/// Magnitude ratios of the residual of the whole stack, step by step: `mean over tokens of
+/// ‖R_i‖₂ / ‖R_{i−1}‖₂` of an uncached run (MagCache, arXiv 2506.09045).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MagRatios {
+    /// Model they were measured on.
+    pub model: String,
+    /// Where they were published, or how they were measured.
+    pub source: String,
+    /// One a step, of the conditional branch; the first has nothing before it and is 1.
+    pub cond: Vec<f32>,
+    /// Of the unconditional branch, where the model has one.
+    #[serde(default)]
+    pub uncond: Vec<f32>,
 }
 
 /// What MixCache needs to know of a model, sampler and size before it runs.
@@ -59,6 +79,24 @@ pub struct Impact {
     pub cfg: f32,
     /// The residual of the block range.
     pub block: f32,
+}
+
+/// The decisions of a run, kept to be made again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recorded {
+    /// Model it was recorded on.
+    pub model: String,
+    /// Recording, policy, prompt and seed.
+    pub source: String,
+    /// Sampler steps.
+    pub steps: usize,
+    /// Passes a step.
+    pub branches: usize,
+    /// Block of each unit of the model's chain.
+    pub blocks: Vec<usize>,
+    /// What was computed and reused, in order.
+    pub events: Vec<Event>,
 }
 
 /// Looks `name` up in `table`, and refuses data of another model unless `foreign` allows it.

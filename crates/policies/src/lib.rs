@@ -23,4 +23,5 @@ spec::policies! {
     Tea in tea,
     FirstBlocks in first_blocks,
     Mix in mix,
+    Trace in trace,
 }

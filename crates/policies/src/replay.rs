@@ -4,7 +4,7 @@ use crate::plan::*;
 use std::collections::BTreeMap;
 
 /// Decisions of a trace, in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Replay {
     moves: Vec<Event>,
     next: usize,

@@ -209,3 +209,70 @@ fn replay_makes_the_recorded_moves() {
     let trace = go(&mut *policy(MIX), run()).unwrap().trace;
     assert_eq!(letters_of(&mut Replay::new(&trace))[0], "FFFFoboFbobFoboFbobF");
 }
+
+/// What `text` decides on the mock, as a trace file would hold it.
+fn recorded(text: &str) -> mixcache_policies::data::Recorded {
+    let run = run();
+    mixcache_policies::data::Recorded {
+        model: run.model.clone(),
+        source: text.into(),
+        steps: run.steps(),
+        branches: run.branches,
+        blocks: run.units.iter().map(|unit| unit.block).collect(),
+        events: go(&mut *policy(text), run).unwrap().trace,
+    }
+}
+
+#[test]
+fn a_trace_file_decides_as_its_policy_did_and_stretches_over_a_deeper_model() {
+    let block = "kind = 'block'\ninterval = 3\nfrom = 0.25\nto = 0.75";
+    let mut run = run();
+    let mut data = (*run.data).clone();
+    data.traces.insert("block".into(), recorded(block));
+    run.data = data.into();
+    let mut same = policy("kind = 'trace'\ntrace = 'block'");
+    let (decided, played) = (go(&mut *policy(block), run.clone()), go(&mut *same, run.clone()));
+    assert_eq!(decided.unwrap().latent, played.unwrap().latent);
+
+    run.units = (0..60)
+        .map(|i| Unit {
+            block: i / 3,
+            ..run.units[i % 3]
+        })
+        .collect(); // 20 blocks for 8
+    let trace = go(&mut *same, run).unwrap().trace;
+    let reused: Vec<&Move> = trace
+        .iter()
+        .map(|e| &e.act)
+        .filter(|act| matches!(act, Move::Reuse { .. }))
+        .collect();
+    let middle = Value::Delta { from: 15, to: 45 };
+    assert!(
+        !reused.is_empty()
+            && reused
+                .iter()
+                .all(|act| matches!(act, Move::Reuse { value, .. } if *value == middle))
+    );
+}
+
+#[test]
+fn a_trace_of_another_model_or_of_other_steps_is_refused_by_name() {
+    let refused = |change: fn(&mut Run), text: &str| {
+        let mut run = run();
+        let mut data = (*run.data).clone();
+        data.traces.insert("off".into(), recorded("kind = 'off'"));
+        run.data = data.into();
+        change(&mut run);
+        policy(text).begin(&run).unwrap_err().to_string()
+    };
+    let (plain, foreign) = (
+        "kind = 'trace'\ntrace = 'off'",
+        "kind = 'trace'\ntrace = 'off'\nforeign = true",
+    );
+    let other = |run: &mut Run| run.model = "other".into();
+    assert!(refused(other, plain).contains("belongs to mock"));
+    let shorter = |run: &mut Run| run.timesteps.truncate(5);
+    assert!(refused(shorter, foreign).contains("over 20 steps with 2 passes each, this run has 5"));
+    let shallower = |run: &mut Run| run.units.truncate(3);
+    assert!(refused(shallower, foreign).contains("8 blocks, this model has 1"));
+}

@@ -13,7 +13,7 @@ use crate::tensors::{Hidden, Latent};
 use crate::weights::{Weights, WeightsError};
 use burn::tensor::{Device, FloatDType};
 use mixcache_policies::chain::Dit;
-use mixcache_policies::plan::{Signal, TimeSignal, Unit};
+use mixcache_policies::plan::{Signal, TimeSignal, Unit, UnitKind};
 
 /// Sizes of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,16 +92,23 @@ impl Config {
     pub fn parameters(&self) -> u64 {
         each!(Config, self, config => config.parameters())
     }
-    /// The same widths, with one block of each kind.
-    pub fn shortest(&self) -> Config {
+    /// The same widths with another number of blocks; of HunyuanVideo's a third are double, as published.
+    pub fn with_blocks(&self, blocks: usize) -> Config {
         match self.clone() {
-            Config::Wan(config) => Config::Wan(WanConfig { layers: 1, ..config }),
+            Config::Wan(config) => Config::Wan(WanConfig {
+                layers: blocks,
+                ..config
+            }),
             Config::Hunyuan(config) => Config::Hunyuan(HunyuanConfig {
-                double_layers: 1,
-                single_layers: 1,
+                double_layers: blocks.div_ceil(3),
+                single_layers: blocks - blocks.div_ceil(3),
                 ..config
             }),
         }
+    }
+    /// Block and kind of each unit of the chain, in execution order.
+    pub fn unit_kinds(&self) -> Vec<(usize, UnitKind)> {
+        each!(Config, self, config => config.unit_kinds())
     }
     /// Channels of a latent.
     pub fn latent_channels(&self) -> usize {

@@ -5,7 +5,7 @@
 mod any;
 mod config;
 pub mod hunyuan;
-mod ops;
+pub mod ops;
 mod patch;
 mod prompt;
 pub mod reference;

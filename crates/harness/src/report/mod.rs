@@ -1,9 +1,12 @@
 //! Pictures and tables of a recording. Reads results only; never runs a model.
 
 mod axis;
+mod chart;
 mod curves;
 mod draw;
+pub mod dynamics;
 mod heatmap;
+pub mod scaling;
 mod summary;
 mod table;
 

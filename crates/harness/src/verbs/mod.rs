@@ -1,12 +1,16 @@
 //! What `mixcache` can be told to do: one verb, one file.
 
 pub mod calibrate;
+pub mod dynamics;
 pub mod export;
 pub mod list;
 pub mod parity;
 pub mod replay;
 pub mod report;
+pub mod scaling;
 pub mod sweep;
+pub mod time;
+pub mod trace;
 pub mod verify;
 
 use crate::experiment::Experiment;

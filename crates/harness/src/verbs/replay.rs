@@ -25,20 +25,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
     let (rows, events) = record::load(&args.recording)?;
-    let row = rows
-        .iter()
-        .find(|row| row.run_key == args.run || row.label == args.run)
-        .with_context(|| {
-            let mut labels: Vec<&str> = rows.iter().map(|row| row.label.as_str()).collect();
-            labels.sort();
-            labels.dedup();
-            format!(
-                "{} has no run `{}`; its labels: {}",
-                args.recording.display(),
-                args.run,
-                labels.join(", ")
-            )
-        })?;
+    let row = record::find(&rows, &args.run).with_context(|| format!("in {}", args.recording.display()))?;
     let trace = read_trace(events.iter().filter(|event| event.run_key == row.run_key))?;
     let experiment = args.chosen.settle()?;
     ensure!(

@@ -153,6 +153,7 @@ pub fn run() -> Run {
             ]
             .into(),
             mix: [("mock".into(), calibration)].into(),
+            ..Data::default()
         }),
     }
 }

@@ -1,6 +1,6 @@
 //! HunyuanVideo as a chain of units: two for a double block, one for a single block.
 
-use super::{Double, Heads, Hunyuan, HunyuanCond, Modulation, Single, Stream};
+use super::{Double, Heads, Hunyuan, HunyuanCond, HunyuanConfig, Modulation, Single, Stream};
 use crate::models::Chain;
 use crate::models::ops::{add_gated, attention, gelu_tanh, modulated, project, rms_norm, rms_rotate, vectors};
 use crate::models::patch::{self, Channels, GridError, token_grid};
@@ -34,6 +34,15 @@ enum Place<'a> {
     JointAttn(&'a Double),
     Mlp(&'a Double),
     Fused(&'a Single),
+}
+
+impl HunyuanConfig {
+    /// Block and kind of each unit of the chain, in execution order.
+    pub fn unit_kinds(&self) -> Vec<(usize, UnitKind)> {
+        let doubles = (0..self.double_layers).flat_map(|block| UNITS.map(|kind| (block, kind)));
+        let singles = (0..self.single_layers).map(|i| (self.double_layers + i, UnitKind::Fused));
+        doubles.chain(singles).collect()
+    }
 }
 
 impl Hunyuan {
@@ -78,16 +87,16 @@ impl Chain for HunyuanChain<'_> {
     fn units(&self) -> Vec<Unit> {
         let config = &self.hunyuan.config;
         let [attn, mlp, fused] = config.unit_flops(self.tokens() + self.text_tokens);
-        let doubles = (0..config.double_layers).flat_map(|block| {
-            let unit = move |(kind, flops)| Unit { block, kind, flops };
-            UNITS.into_iter().zip([attn, mlp]).map(unit)
-        });
-        let singles = (0..config.single_layers).map(|i| Unit {
-            block: config.double_layers + i,
-            kind: UnitKind::Fused,
-            flops: fused,
-        });
-        doubles.chain(singles).collect()
+        let unit = |(block, kind)| Unit {
+            block,
+            kind,
+            flops: match kind {
+                UnitKind::SelfAttn => attn,
+                UnitKind::Mlp => mlp,
+                _ => fused,
+            },
+        };
+        config.unit_kinds().into_iter().map(unit).collect()
     }
     fn rest_flops(&self) -> f64 {
         self.hunyuan.config.rest_flops(self.tokens(), self.text_tokens)

@@ -1,6 +1,6 @@
 //! Wan as a chain of units: three a block, in execution order.
 
-use super::{Attention, Block, Wan, WanCond};
+use super::{Attention, Block, Wan, WanCond, WanConfig};
 use crate::models::Chain;
 use crate::models::ops::{add_gated, attention, gelu_tanh, modulated, norm, project, rms_norm, rms_rotate};
 use crate::models::patch::{self, Channels, GridError, token_grid};
@@ -38,6 +38,14 @@ pub struct WanCtx {
     time: Tensor<2>,       // e [1, d]
     modulation: Tensor<2>, // e0 [6, d]
     text: Tensor<3>,       // [b, text_len, d]
+}
+
+impl WanConfig {
+    /// Block and kind of each unit of the chain, in execution order.
+    pub fn unit_kinds(&self) -> Vec<(usize, UnitKind)> {
+        let of_block = |block| UNITS.map(|kind| (block, kind));
+        (0..self.layers).flat_map(of_block).collect()
+    }
 }
 
 impl Wan {
@@ -82,15 +90,17 @@ impl Chain for WanChain<'_> {
     }
     fn units(&self) -> Vec<Unit> {
         let config = &self.wan.config;
-        let flops = config.unit_flops(self.tokens(), self.batch);
-        (0..config.layers)
-            .flat_map(|block| {
-                UNITS
-                    .into_iter()
-                    .zip(flops)
-                    .map(move |(kind, flops)| Unit { block, kind, flops })
-            })
-            .collect()
+        let [self_attn, cross_attn, mlp] = config.unit_flops(self.tokens(), self.batch);
+        let unit = |(block, kind)| Unit {
+            block,
+            kind,
+            flops: match kind {
+                UnitKind::SelfAttn => self_attn,
+                UnitKind::CrossAttn => cross_attn,
+                _ => mlp,
+            },
+        };
+        config.unit_kinds().into_iter().map(unit).collect()
     }
     fn rest_flops(&self) -> f64 {
         self.wan.config.rest_flops(self.tokens(), self.batch)

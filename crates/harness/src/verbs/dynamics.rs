@@ -1,0 +1,66 @@
+//! `mixcache dynamics`: how fast a model's numbers change without a cache.
+
+use super::Chosen;
+use crate::dynamics::{averages, watch};
+use crate::experiment::Variant;
+use crate::report::dynamics as picture;
+use crate::runner::Runner;
+use crate::subject::Subject;
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::PathBuf;
+
+/// Measure how predictions and residuals change from step to step; draw them beside published curves.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Folder to write to; without it, results/dynamics/EXPERIMENT.
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result<()> {
+    let experiment = args.chosen.settle()?;
+    let subject = Subject::load(&experiment)?;
+    let runner = Runner::new(&experiment, &subject);
+    let steps = experiment.sampler.steps;
+    let (runs, mut readings) = (&experiment.runs, vec![]);
+    let bar = ProgressBar::new((runs.prompts.len() * runs.seeds.len()) as u64)
+        .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} {elapsed} (ETA {eta})").expect("valid"));
+    let mut sigmas = vec![];
+    for prompt in &runs.prompts {
+        for &seed in &runs.seeds {
+            let prepared = runner.prepare(&Variant::off(), prompt, seed, steps)?;
+            sigmas = prepared.run.sigmas.clone();
+            readings.extend(watch(&prepared.chain, prepared.job(&prepared.conds))?);
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    let averages = averages(readings, &sigmas);
+    let folder = args
+        .output
+        .unwrap_or_else(|| PathBuf::from("results/dynamics").join(&experiment.name));
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let path = folder.join("dynamics.csv");
+    let mut table = csv::Writer::from_path(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    for average in &averages {
+        table.serialize(average)?;
+    }
+    table.flush()?;
+    let subtitle = format!(
+        "{} · {} · {} steps · guidance {} · {} clips · revision {}",
+        experiment.model.name,
+        subject.weights,
+        steps,
+        experiment.sampler.guidance,
+        runs.prompts.len() * runs.seeds.len(),
+        env!("MIXCACHE_GIT_REVISION")
+    );
+    picture::write(&folder, &averages, &subtitle, &experiment.data.ratios)?;
+    println!("{}", picture::summary(&averages));
+    println!("written to {}", folder.display());
+    Ok(())
+}
