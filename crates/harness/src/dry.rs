@@ -96,14 +96,16 @@ impl Dit for Dry<'_> {
     fn join(&self, _: usize, hidden: Nothing, _: &Nothing, _: &()) -> Nothing {
         hidden
     }
+    fn first_input(&self, _: &Nothing, _: &()) -> Nothing {
+        Nothing
+    }
     fn head(&self, _: Nothing, _: &()) -> Nothing {
         Nothing
     }
     fn time_signals(&self, signal: TimeSignal, timesteps: &[f32]) -> Vec<Vec<f32>> {
         self.subject
-            .wan
-            .on(self.subject.grid, 1)
-            .expect("settled")
+            .chain(1, "")
+            .expect("every model knows the empty prompt")
             .time_signals(signal, timesteps)
     }
 }

@@ -46,7 +46,7 @@ impl Replay {
         }
         Claim {
             slots: depths.into_values().collect(),
-            time_signal: None,
+            ..Claim::default()
         }
     }
 }

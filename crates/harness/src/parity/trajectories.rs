@@ -2,10 +2,12 @@
 
 use super::{Case, max_abs, number, read_json};
 use anyhow::{Context, Result, ensure};
-use burn::tensor::{FloatDType, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use mixcache_core::denoise::{CacheLimits, Guidance, Job, Outcome, denoise, run_of};
-use mixcache_core::models::wan::reference::relative_l2;
-use mixcache_core::models::wan::{Sinusoid, Wan, WanConfig};
+use mixcache_core::models::hunyuan::HunyuanConfig;
+use mixcache_core::models::reference::relative_l2;
+use mixcache_core::models::wan::WanConfig;
+use mixcache_core::models::{Cond, Config, Model, Prompt, Sinusoid};
 use mixcache_core::sampler::SamplerKind;
 use mixcache_core::schedule::{Grid, Schedule};
 use mixcache_core::tensors::Latent;
@@ -23,12 +25,12 @@ const LATENTS: f64 = 1e-4;
 const METRICS: f64 = 1e-4;
 
 /// Compares each recorded policy beside the folder of the model.
-pub(super) fn compare(case: &mut Case, path: &Path, json: &Json) -> Result<()> {
+pub(super) fn compare(case: &mut Case, path: &Path, json: &Json, setting: ReadSetting) -> Result<()> {
     let model = path.parent().context("a case stands in a folder")?;
     let folder = model
         .parent()
         .context("the model's folder stands among the recorded policies")?;
-    let setting = Setting::read(model, json, case)?;
+    let setting = setting(&Inputs::open(model, case.device)?, json)?;
     let mut files: Vec<_> = std::fs::read_dir(folder)?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
@@ -86,26 +88,28 @@ impl Recipe {
             policy.max_cached = count("max_cached_steps");
             return Ok(Ok(recipe(Box::new(policy), "diff")));
         }
-        if has("coefficients") && has("use_ret_steps") {
+        if has("coefficients") {
             let polynomial = config["coefficients"].as_array().context("no list `coefficients`")?;
             let signal = config["signal"].as_str().context("no text `signal`")?;
             let coefficients = TeaCoefficients {
                 model: "any".into(),
                 source: "the recording".into(),
-                signal: if signal.starts_with("temb") {
-                    TimeSignal::Embedding
-                } else {
-                    TimeSignal::Projection
+                signal: match signal {
+                    input if input.starts_with("modulated input") => Signal::Input,
+                    embedding if embedding.starts_with("temb") => Signal::Time(TimeSignal::Embedding),
+                    _ => Signal::Time(TimeSignal::Projection),
                 },
                 polynomial: polynomial.iter().filter_map(Json::as_f64).collect(),
                 range: [f64::NEG_INFINITY, f64::INFINITY],
             };
-            let steps = count("steps");
-            // The reference counts calls, two a step.
-            let full = (
-                get("ret_steps_calls")? as usize / 2,
-                steps.saturating_sub(get("cutoff_calls")? as usize / 2),
-            );
+            let full = match config["forced"].as_str() {
+                Some("first and last step") => (1, 1),
+                // The reference counts calls, two a step.
+                _ => (
+                    get("ret_steps_calls")? as usize / 2,
+                    count("steps").saturating_sub(get("cutoff_calls")? as usize / 2),
+                ),
+            };
             let data = Data {
                 tea: [("recorded".into(), coefficients)].into(),
                 ..Data::default()
@@ -122,63 +126,118 @@ impl Recipe {
     }
 }
 
+/// The inputs of all recordings in a folder.
+pub(super) struct Inputs<'a> {
+    model: &'a Path,
+    tensors: Weights,
+    device: &'a Device,
+}
+
+impl Inputs<'_> {
+    fn open<'a>(model: &'a Path, device: &'a Device) -> Result<Inputs<'a>> {
+        let tensors = Weights::open(&model.join("inputs.safetensors"))?;
+        Ok(Inputs { model, tensors, device })
+    }
+    fn tensor<const D: usize>(&self, key: &str) -> Result<Tensor<D>> {
+        let shape = self.tensors.shape(key).and_then(|s| <[usize; D]>::try_from(s).ok());
+        let shape = shape.with_context(|| format!("`{key}`: expected a tensor of {D} dimensions"))?;
+        let values = self
+            .tensors
+            .floats(key)
+            .with_context(|| format!("`{key}`: expected floats"))?;
+        Ok(Tensor::from_data(TensorData::new(values, shape), self.device))
+    }
+    fn latent(&self) -> Result<Latent> {
+        Ok(Latent(self.tensor("latents")?))
+    }
+    fn load(&self, config: impl FnOnce(&str) -> Result<Config>) -> Result<Model> {
+        let text = std::fs::read_to_string(self.model.join("config.json")).context("no config.json")?;
+        let weights = Weights::open(&self.model.join("diffusers.safetensors"))?;
+        Ok(config(&text)?.load(weights, self.device, FloatDType::F32)?)
+    }
+}
+
+/// How a kind of recording is read.
+type ReadSetting = fn(&Inputs, &Json) -> Result<Setting>;
+
 /// The model, its inputs and the sampler of all recordings in a folder.
-struct Setting {
-    wan: Wan,
+pub(super) struct Setting {
+    model: Model,
     latent: Latent,
-    texts: [Tensor<3>; 2],
+    conds: Vec<Cond>,
+    text_tokens: usize,
     schedule: Schedule,
-    guidance: f32,
+    guidance: Guidance,
 }
 
 impl Setting {
-    fn read(model: &Path, json: &Json, case: &Case) -> Result<Setting> {
-        let inputs = Weights::open(&model.join("inputs.safetensors"))?;
-        let floats = |key: &str| inputs.floats(key).with_context(|| format!("no float tensor `{key}`"));
-        let text = |key: &str| -> Result<Tensor<3>> {
-            let shape = inputs.shape(key).and_then(|s| <[usize; 3]>::try_from(s).ok());
-            let shape = shape.with_context(|| format!("`{key}`: expected three dimensions"))?;
-            Ok(Tensor::from_data(TensorData::new(floats(key)?, shape), case.device))
-        };
-        let texts = [text("prompt_embeds")?, text("negative_prompt_embeds")?];
-        let shape = inputs.shape("latents").and_then(|s| <[usize; 5]>::try_from(s).ok());
-        let shape = shape.context("`latents`: expected five dimensions")?;
-        let latent = Latent::from_host(floats("latents")?, shape, case.device);
-        let config = std::fs::read_to_string(model.join("config.json")).context("no config.json")?;
-        let config = WanConfig {
-            sinusoid: Sinusoid::F32, // the recordings come from diffusers
-            text_len: texts[0].dims()[1],
-            ..WanConfig::parse(&config)?
-        };
-        let weights = Weights::open(&model.join("diffusers.safetensors"))?;
-        let steps = number(json, "/case/steps")? as usize;
+    /// Wan with guidance in two passes.
+    pub fn of_wan(inputs: &Inputs, json: &Json) -> Result<Setting> {
+        let texts = [
+            inputs.tensor("prompt_embeds")?,
+            inputs.tensor("negative_prompt_embeds")?,
+        ];
+        let text_tokens = texts[0].dims()[1];
+        let model = inputs.load(|config| {
+            Ok(Config::Wan(WanConfig {
+                sinusoid: Sinusoid::F32, // the recordings come from diffusers
+                text_len: text_tokens,
+                ..WanConfig::parse(config)?
+            }))
+        })?;
+        let cond = |text| Ok(model.condition(Prompt::averaged(text), 1.0)?);
         Ok(Setting {
-            wan: Wan::load(config, weights, case.device, FloatDType::F32)?,
-            latent,
-            texts,
+            latent: inputs.latent()?,
+            conds: texts.into_iter().map(cond).collect::<Result<_>>()?,
+            text_tokens,
             // "set_timesteps(steps)" of the reference shifts twice.
-            schedule: Schedule::new(Grid::FlowTwice, steps, number(json, "/case/shift")?),
-            guidance: number(json, "/case/guidance")? as f32,
+            schedule: schedule(json, Grid::FlowTwice)?,
+            guidance: Guidance::TwoPass {
+                scale: number(json, "/case/guidance")? as f32,
+            },
+            model,
+        })
+    }
+    /// HunyuanVideo, whose guidance scale is an input.
+    pub fn of_hunyuan(inputs: &Inputs, json: &Json) -> Result<Setting> {
+        let model = inputs.load(|config| Ok(Config::Hunyuan(HunyuanConfig::parse(config)?)))?;
+        let text_tokens = number(json, "/case/valid")? as usize;
+        let states: Tensor<3> = inputs.tensor("prompt_embeds")?;
+        let prompt = Prompt {
+            states: states.narrow(1, 0, text_tokens),
+            pooled: inputs.tensor("pooled")?,
+        };
+        Ok(Setting {
+            latent: inputs.latent()?,
+            conds: vec![model.condition(prompt, number(json, "/case/guidance")? as f32)?],
+            text_tokens,
+            schedule: schedule(json, Grid::Flow)?,
+            guidance: Guidance::None,
+            model,
         })
     }
 
     fn compare(&self, case: &mut Case, recipe: Recipe, recorded: &Json, tensors: &Path) -> Result<()> {
         let tensors = Weights::open(tensors)?;
         let latents = tensors.floats("latents").context("no float tensor `latents`")?;
-        if let (Some(sigmas), Some(timesteps)) = (tensors.floats("sigmas"), tensors.floats("timesteps")) {
-            case.measured(
-                "sigmas, largest difference",
-                max_abs(&self.schedule.sigmas, &sigmas),
-                2e-6,
-            );
-            case.measured(
-                "timesteps, largest difference",
-                max_abs(&self.schedule.timesteps, &timesteps),
-                2e-3,
-            );
+        for (name, ours, tolerance) in [
+            ("sigmas", &self.schedule.sigmas, 2e-6),
+            ("timesteps", &self.schedule.timesteps, 2e-3),
+        ] {
+            if let Some(recorded) = tensors.floats(name) {
+                case.measured(
+                    format!("{name}, largest difference"),
+                    max_abs(ours, &recorded),
+                    tolerance,
+                );
+            }
         }
         let metric = recipe.metric;
-        let (outcome, ours) = self.denoise(recipe)?;
+        let Sampled {
+            outcome,
+            units,
+            latents: ours,
+        } = self.denoise(recipe)?;
         let size = latents.len() / (self.schedule.steps() + 1);
         ensure!(
             ours.len() * size == latents.len(),
@@ -217,36 +276,31 @@ impl Setting {
                 METRICS,
             );
         }
-        let rows = recorded["trace"].as_array().cloned().unwrap_or_default();
-        let mut different = 0;
-        for row in &rows {
-            let ran = self.blocks_run(&outcome, place_of(row)?);
-            let theirs = ["attn1", "attn2", "ffn"].map(|module| row[module].as_str().unwrap_or_default().to_string());
-            different += (ran != theirs) as usize;
-        }
-        if !rows.is_empty() {
+        let passes = passes(recorded)?;
+        let differs = |pass: &&Pass| {
+            let mut kinds = pass.kinds.iter();
+            kinds.any(|(kinds, theirs)| blocks_run(&units, &outcome, pass.place, kinds) != *theirs)
+        };
+        let different = passes.iter().filter(differs);
+        if !passes.is_empty() {
             case.measured(
-                format!("{} passes, with other blocks run", rows.len()),
-                different as f64,
+                format!("{} passes, with other blocks run", passes.len()),
+                different.count() as f64,
                 0.0,
             );
         }
         Ok(())
     }
 
-    fn denoise(&self, mut recipe: Recipe) -> Result<(Outcome, Vec<Vec<f32>>)> {
-        let [_, _, f, h, w] = self.latent.0.dims();
-        let chain = self.wan.on([f, h, w], 1)?;
-        let guidance = Guidance::TwoPass { scale: self.guidance };
+    fn denoise(&self, mut recipe: Recipe) -> Result<Sampled> {
+        let ([_, _, f, h, w], guidance) = (self.latent.0.dims(), self.guidance);
+        let chain = self.model.on([f, h, w], 1, self.text_tokens)?;
         let limits = CacheLimits {
             full: recipe.full,
             ..CacheLimits::NONE
         };
         let run = run_of(&chain, &self.schedule, guidance, limits, recipe.data.into());
-        let conds = [
-            self.wan.condition(self.texts[0].clone())?,
-            self.wan.condition(self.texts[1].clone())?,
-        ];
+        let units = run.units.clone();
         let mut latents = vec![self.latent.to_host()];
         let (schedule, noise) = (self.schedule.clone(), self.latent.clone());
         let job = Job {
@@ -255,31 +309,81 @@ impl Setting {
             sampler: SamplerKind::Euler,
             guidance,
             noise,
-            conds: &conds,
+            conds: &self.conds,
         };
         let outcome = denoise(&chain, &mut *recipe.policy, job, &mut |report| {
             latents.push(report.latent.to_host())
         })?;
-        Ok((outcome, latents))
-    }
-
-    /// For self-attention, cross-attention and feed-forward: '1' for each block that ran.
-    fn blocks_run(&self, outcome: &Outcome, place: (usize, usize)) -> [String; 3] {
-        let units = 3 * self.wan.config().layers;
-        let mut ran = vec![false; units];
-        for event in events(outcome, place) {
-            if let Move::Compute { to, .. } = event.act {
-                ran[event.at.unit..to.min(units)].fill(true);
-            }
-        }
-        [0, 1, 2].map(|kind| {
-            ran.iter()
-                .skip(kind)
-                .step_by(3)
-                .map(|&ran| if ran { '1' } else { '0' })
-                .collect()
+        Ok(Sampled {
+            outcome,
+            units,
+            latents,
         })
     }
+}
+
+/// A run of ours.
+struct Sampled {
+    outcome: Outcome,
+    units: Vec<Unit>,
+    /// Before the first step and after each.
+    latents: Vec<Vec<f32>>,
+}
+
+/// '1' for each block of which all units of these kinds ran, '0' for the others.
+fn blocks_run(units: &[Unit], outcome: &Outcome, place: (usize, usize), kinds: &[UnitKind]) -> String {
+    let mut ran = vec![false; units.len()];
+    for event in events(outcome, place) {
+        if let Move::Compute { to, .. } = event.act {
+            ran[event.at.unit..to.min(units.len())].fill(true);
+        }
+    }
+    let mut blocks = vec!['1'; units.last().map_or(0, |unit| unit.block + 1)];
+    for (unit, ran) in units.iter().zip(ran) {
+        if kinds.contains(&unit.kind) && !ran {
+            blocks[unit.block] = '0';
+        }
+    }
+    blocks.into_iter().collect()
+}
+
+/// Which blocks of a recorded pass ran.
+struct Pass {
+    place: (usize, usize),
+    /// By kind of unit: '1' for each block that ran, '0' for the others.
+    kinds: Vec<(Vec<UnitKind>, String)>,
+}
+
+/// The recorded passes: `trace` tells modules apart, `trace_blocks_run` whole blocks of the only branch.
+fn passes(recorded: &Json) -> Result<Vec<Pass>> {
+    let rows = |key: &str| recorded[key].as_array().cloned().unwrap_or_default();
+    let text = |row: &Json| row.as_str().unwrap_or_default().to_string();
+    let mut passes = vec![];
+    for row in rows("trace") {
+        let modules = [
+            (UnitKind::SelfAttn, "attn1"),
+            (UnitKind::CrossAttn, "attn2"),
+            (UnitKind::Mlp, "ffn"),
+        ];
+        passes.push(Pass {
+            place: place_of(&row)?,
+            kinds: modules.map(|(kind, module)| (vec![kind], text(&row[module]))).into(),
+        });
+    }
+    let all = [UnitKind::SelfAttn, UnitKind::Mlp, UnitKind::Fused];
+    passes.extend(rows("trace_blocks_run").iter().enumerate().map(|(step, row)| Pass {
+        place: (step, COND),
+        kinds: vec![(all.into(), text(row))],
+    }));
+    Ok(passes)
+}
+
+fn schedule(json: &Json, grid: Grid) -> Result<Schedule> {
+    Ok(Schedule::new(
+        grid,
+        number(json, "/case/steps")? as usize,
+        number(json, "/case/shift")?,
+    ))
 }
 
 fn events(outcome: &Outcome, (step, branch): (usize, usize)) -> impl Iterator<Item = &Event> {
@@ -291,7 +395,7 @@ fn events(outcome: &Outcome, (step, branch): (usize, usize)) -> impl Iterator<It
 
 fn place_of(row: &Json) -> Result<(usize, usize)> {
     let branch = match row["branch"].as_str() {
-        Some("cond") => COND,
+        Some("cond") | None => COND,
         Some("uncond") => UNCOND,
         other => anyhow::bail!("branch {other:?}: expected cond or uncond"),
     };

@@ -6,7 +6,7 @@ use crate::experiment::Experiment;
 use crate::runner::Runner;
 use crate::subject::Subject;
 use anyhow::Result;
-use mixcache_core::models::wan::{Wan, WanConfig};
+use mixcache_core::models::Chain;
 use mixcache_core::tensors::Latent;
 use mixcache_policies::chain::Dit;
 use std::time::Instant;
@@ -29,7 +29,7 @@ pub fn run(args: Args) -> Result<()> {
     println!(
         "{}, {} parameters; {} frames of {}×{}; {} steps; guidance {}; device {}",
         experiment.model.name,
-        subject.wan.config().parameters(),
+        subject.model.config().parameters(),
         video.frames,
         video.width,
         video.height,
@@ -44,7 +44,7 @@ pub fn run(args: Args) -> Result<()> {
         runs.repeats
     );
     println!(
-        "time is predicted from one block of the model, which runs at {:.1} GFLOP/s here\n",
+        "time is predicted from two blocks of the model, which run at {:.1} GFLOP/s here\n",
         rate / 1e9
     );
     println!(
@@ -55,8 +55,9 @@ pub fn run(args: Args) -> Result<()> {
     for variant in &experiment.policies {
         let mut policy = variant.spec.policy();
         let steps = policy.steps(sampler.steps);
-        let full = runner.run(variant, sampler.steps)?.0.total_flops();
-        let run = runner.run(variant, steps)?.0;
+        let prompt = &runs.prompts[0];
+        let full = runner.run(variant, prompt, sampler.steps)?.0.total_flops();
+        let run = runner.run(variant, prompt, steps)?.0;
         match walk(&mut *policy, run.clone(), &subject) {
             Err(error) => println!("{:>52}  {}: cannot run: {error}", "", variant.label),
             Ok(plan) => {
@@ -82,20 +83,22 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Operations a second of one block of the model's width on its device.
+/// Operations a second of two blocks of the model's width on its device.
 fn flops_per_s(experiment: &Experiment, subject: &Subject) -> Result<f64> {
-    let config = WanConfig {
-        layers: 1,
-        ..subject.wan.config().clone()
-    };
-    let block = Wan::random(config, 0, subject.wan.device(), subject.wan.dtype());
+    let device = subject.model.device();
+    let short = subject
+        .model
+        .config()
+        .with_blocks(2)
+        .random(0, device, subject.model.dtype());
     let [f, h, w] = subject.grid;
     // At most about a thousand tokens: enough to fill the device, little enough to be quick.
     let grid = [f.min(8), h.min(32), w.min(32)];
-    let chain = block.on(grid, 1)?;
+    let prompt = subject.prompt(&experiment.runs.prompts[0])?;
+    let chain = short.on(grid, 1, prompt.states.dims()[1])?;
     let shape = chain.latent_shape();
-    let latent = Latent::from_host(mixcache_core::noise::noise(0, &shape), shape, subject.wan.device());
-    let [cond, _] = subject.conds(&experiment.runs.prompts[0])?;
+    let latent = Latent::from_host(mixcache_core::noise::noise(0, &shape), shape, device);
+    let cond = short.condition(prompt, experiment.sampler.guidance)?;
     let forward = || {
         let (hidden, ctx) = chain.embed(&latent, 500.0, &cond);
         chain

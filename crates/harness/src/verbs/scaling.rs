@@ -3,12 +3,12 @@
 use crate::clock::{utc_now, utc_today};
 use crate::machine::Machine;
 use crate::report::scaling::{self as picture, Point, Varied};
-use crate::subject::dtype;
+use crate::subject::{dtype, preset};
 use anyhow::{Context, Result, ensure};
-use burn::tensor::Device;
+use burn::tensor::Tensor;
 use mixcache_core::denoise::{CacheLimits, Guidance, Job, denoise, run_of};
 use mixcache_core::device;
-use mixcache_core::models::wan::{Wan, WanConfig};
+use mixcache_core::models::{Chain, Model, Prompt};
 use mixcache_core::noise::noise;
 use mixcache_core::sampler::SamplerKind;
 use mixcache_core::schedule::Schedule;
@@ -44,13 +44,7 @@ const SIDE: usize = 16;
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
-    let config = WanConfig::preset(&args.model).with_context(|| {
-        format!(
-            "`--model {}`: expected one of {}",
-            args.model,
-            WanConfig::PRESETS.join(", ")
-        )
-    })?;
+    let config = preset(&args.model)?;
     ensure!(args.repeats > 0, "`--repeats 0`: expected at least one");
     let (device, float) = (device::open(&args.device)?, dtype(&args.dtype)?);
     let (frames, layers, steps) = BASE;
@@ -67,16 +61,16 @@ pub fn run(args: Args) -> Result<()> {
     );
     let mut points = vec![];
     for (varied, frames, layers, steps) in sizes {
-        let wan = Wan::random(
-            WanConfig {
-                layers,
-                ..config.clone()
-            },
-            0,
-            &device,
-            float,
-        );
-        let point = time(&wan, varied, frames, steps, &device, args.repeats)?;
+        let model = config.with_blocks(layers).random(0, &device, float);
+        let (flops, tokens, seconds) = time(&model, frames, steps, args.repeats)?;
+        let point = Point {
+            varied,
+            tokens,
+            layers,
+            steps,
+            flops,
+            seconds,
+        };
         println!(
             "{:>7} {:>7} {:>7} {:>6} {:>10.4} {:>10.4} {:>9.1}",
             crate::runner::name_of(&varied),
@@ -115,11 +109,16 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn time(wan: &Wan, varied: Varied, frames: usize, steps: usize, device: &Device, repeats: usize) -> Result<Point> {
-    let chain = wan.on([frames, SIDE, SIDE], 1)?;
+/// Operations, tokens and median seconds of an uncached run.
+fn time(model: &Model, frames: usize, steps: usize, repeats: usize) -> Result<(f64, usize, f64)> {
+    let (device, (width, pooled)) = (model.device(), model.config().text_widths());
+    let chain = model.on([frames, SIDE, SIDE], 1, 1)?;
     let shape = chain.latent_shape();
-    let text = burn::tensor::Tensor::zeros([1, 1, wan.config().text_dim], device);
-    let conds = [wan.condition(text)?];
+    let prompt = Prompt {
+        states: Tensor::zeros([1, 1, width], device),
+        pooled: Tensor::zeros([1, pooled.unwrap_or(width)], device),
+    };
+    let conds = [model.condition(prompt, 1.0)?];
     let (sampler, guidance) = (SamplerKind::Euler, Guidance::None);
     let schedule = Schedule::new(sampler.grid(), steps, 3.0);
     let run = run_of(&chain, &schedule, guidance, CacheLimits::NONE, Data::default().into());
@@ -137,12 +136,5 @@ fn time(wan: &Wan, varied: Varied, frames: usize, steps: usize, device: &Device,
     once()?; // everything is compiled and tuned here
     let mut times = (0..repeats).map(|_| once()).collect::<Result<Vec<f64>, _>>()?;
     times.sort_by(f64::total_cmp);
-    Ok(Point {
-        varied,
-        tokens: chain.tokens(),
-        layers: wan.config().layers,
-        steps,
-        flops: run.total_flops(),
-        seconds: times[times.len() / 2],
-    })
+    Ok((run.total_flops(), chain.tokens(), times[times.len() / 2]))
 }

@@ -71,7 +71,7 @@ pub fn run(args: Args) -> Result<()> {
     let experiment = args.chosen.settle()?;
     let start = Instant::now();
     let subject = Subject::load(&experiment)?;
-    let device = subject.wan.device().clone();
+    let device = subject.model.device().clone();
     device.sync().context("the device does not answer")?;
     let weights_s = start.elapsed().as_secs_f64();
     let runner = Runner::new(&experiment, &subject);
@@ -101,6 +101,7 @@ pub fn run(args: Args) -> Result<()> {
         &experiment.policies,
         &subject,
         &parts,
+        prompt,
         experiment.sampler.steps,
     )?;
     if let Some(path) = &args.output {
@@ -117,7 +118,7 @@ pub fn run(args: Args) -> Result<()> {
             frames: experiment.video.frames,
             height: experiment.video.height,
             width: experiment.video.width,
-            tokens: f * h * w / subject.wan.config().patch_volume(),
+            tokens: f * h * w / subject.model.config().patch_volume(),
             weights_s,
             memory_in_use_bytes: usage.as_ref().map(|usage| usage.bytes_in_use),
             memory_reserved_bytes: usage.as_ref().map(|usage| usage.bytes_reserved),
@@ -172,6 +173,7 @@ fn predicted(
     policies: &[Variant],
     subject: &Subject,
     parts: &Parts,
+    prompt: &str,
     planned: usize,
 ) -> Result<Vec<Predicted>> {
     println!(
@@ -181,10 +183,10 @@ fn predicted(
     let mut rows: Vec<Predicted> = vec![];
     for variant in policies {
         let mut policy = variant.spec.policy();
-        let run = runner.run(variant, policy.steps(planned))?.0;
-        let full = runner.run(variant, planned)?.0.total_flops();
+        let run = runner.run(variant, prompt, policy.steps(planned))?.0;
+        let full = runner.run(variant, prompt, planned)?.0.total_flops();
         let flops = walk(&mut *policy, run.clone(), subject).with_context(|| variant.label.clone())?;
-        if !flops.decided || run.branches != runner.run(&Variant::off(), planned)?.0.branches {
+        if !flops.decided || run.branches != runner.run(&Variant::off(), prompt, planned)?.0.branches {
             continue;
         }
         let seconds = walk(&mut *policy, parts.priced(run), subject)?;
