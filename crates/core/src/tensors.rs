@@ -2,6 +2,7 @@
 
 use burn::tensor::{FloatDType, Tensor, TensorData, Transaction};
 use mixcache_policies::chain::{Feature, Planes};
+use mixcache_policies::sea::gains;
 use std::f64::consts::TAU;
 
 /// Hidden state `[b, tokens, d]`, in the dtype of the run: the video tokens and, behind them, those of
@@ -172,6 +173,31 @@ impl Planes for Latent {
         let low = cos_h.transpose().matmul(even) + sin_h.transpose().matmul(odd);
         Latent(low.reshape([b, c, f, h, w]))
     }
+    /// The gains are even in the frequency, so on each axis the filter is a symmetric circulant matrix; the three
+    /// commute, and their mean gains multiply.
+    fn denoised(&self, sigma: f32) -> Latent {
+        let [b, c, f, h, w] = self.0.dims();
+        let filter = |size: usize| filter(size, sigma, &self.0.device());
+        let x = self.0.clone().reshape([b * c * f, h, w]);
+        let x = filter(h).matmul(x.matmul(filter(w))).reshape([b * c, f, h * w]);
+        Latent(filter(f).matmul(x).reshape([b, c, f, h, w]))
+    }
+    fn dot(&self, other: &Latent) -> Tensor<1> {
+        (self.0.clone() * other.0.clone()).sum()
+    }
+}
+
+/// The matrix `[1, size, size]` that multiplies each frequency of an axis by its gain.
+fn filter(size: usize, sigma: f32, device: &burn::tensor::Device) -> Tensor<3> {
+    let gains = gains(size, sigma);
+    let at = |distance: usize| {
+        let wave = |(k, gain): (usize, &f64)| gain * (TAU * (k * distance % size) as f64 / size as f64).cos();
+        gains.iter().enumerate().map(wave).sum::<f64>() / size as f64
+    };
+    let values = (0..size * size)
+        .map(|i| at((i / size).abs_diff(i % size)) as f32)
+        .collect();
+    Tensor::from_data(TensorData::new(values, [1, size, size]), device)
 }
 
 /// `cos` and `sin` of `2πkn/size` for `k` in `−radius..=radius`, each `[1, 2·radius + 1, size]`.
@@ -229,6 +255,34 @@ mod tests {
         let once = latent(|i, j| ((i * 7 + j * 13) % 11) as f32 - 5.0).low_pass();
         assert!(largest(&once) > 0.1);
         assert!(largest(&once.low_pass().since(once)) < ROUNDING * 5.0); // values up to 5
+    }
+
+    #[test]
+    fn a_filter_without_noise_passes_everything_and_one_of_pure_noise_the_mean_alone() {
+        let z = latent(|i, j| ((i * 7 + j * 13) % 11) as f32 - 4.0);
+        assert!(largest(&z.denoised(0.0).since(z.clone())) < ROUNDING * 5.0); // values up to 6
+        // The mean gain is 1, and of 12·20 frequencies one is left.
+        let mean = z.to_host().iter().sum::<f32>() / (2 * 12 * 20) as f32;
+        let flat = latent(|_, _| mean * 240.0);
+        assert!(largest(&z.denoised(1.0).since(flat)) < 240.0 * 1e-3); // what is left of the other gains
+    }
+
+    #[test]
+    fn a_wave_is_multiplied_by_the_gains_of_its_frequencies() {
+        let wave = latent(|i, j| {
+            (std::f32::consts::TAU * 2.0 * i as f32 / 12.0).cos()
+                * (std::f32::consts::TAU * 3.0 * j as f32 / 20.0).cos()
+        });
+        let gain = (gains(12, 0.6)[2] * gains(20, 0.6)[3]) as f32;
+        assert!(largest(&wave.denoised(0.6).since(wave.scaled(gain))) < ROUNDING);
+    }
+
+    #[test]
+    fn the_cosine_of_a_latent_and_its_multiple_is_that_of_their_signs() {
+        let z = latent(|i, j| (i + j) as f32);
+        let minus = z.scaled(-2.0);
+        let [ab, aa, bb] = [z.dot(&minus), z.dot(&z), minus.dot(&minus)].map(|n| host(n)[0]);
+        assert!((ab / (aa * bb).sqrt() + 1.0).abs() < 1e-6); // rounding
     }
 
     #[test]

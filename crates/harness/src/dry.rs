@@ -75,6 +75,10 @@ impl Planes for Nothing {
     fn low_pass(&self) -> Nothing {
         Nothing
     }
+    fn denoised(&self, _: f32) -> Nothing {
+        Nothing
+    }
+    fn dot(&self, _: &Nothing) {}
 }
 
 /// A chain without tensors; only its time signals, which do not depend on the clip, are real.

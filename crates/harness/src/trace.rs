@@ -48,6 +48,8 @@ fn named(value: &Value) -> String {
         Value::Raw { .. } => "raw",
         Value::Output => "output",
         Value::Change => "change",
+        Value::State { .. } => "state",
+        Value::Latent => "latent",
     }
     .into()
 }

@@ -55,5 +55,11 @@ impl CachePolicy for Cfg {
 pub(crate) fn rebuilt_uncond(weight: Weight, minus: Weight) -> Move {
     let kept = |weight, branch| Term { weight, of: Source::Kept { value: Value::Output, branch, age: 0 } };
     let now = Term { weight: Weight::Flat(1.0), of: Source::Now { branch: COND } };
-    Move::Reuse { value: Value::Output, terms: vec![now, kept(weight, UNCOND), kept(minus, COND)] }
+    Move::reuse(Value::Output, vec![now, kept(weight, UNCOND), kept(minus, COND)])
+}
+
+/// The conditional prediction in place of the unconditional one: a step without guidance.
+pub(crate) fn unguided() -> Move {
+    let now = Term { weight: Weight::Flat(1.0), of: Source::Now { branch: COND } };
+    Move::reuse(Value::Output, vec![now])
 }

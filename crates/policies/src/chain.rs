@@ -1,7 +1,7 @@
 //! The data plane: a model as a chain of units, and the one loop that walks it.
 
 use crate::plan::*;
-use crate::store::{Store, WalkError};
+use crate::store::{InHand, Store, WalkError};
 
 /// Tensor arithmetic that the cache needs; `f32` implements it in the tests.
 pub trait Feature: Clone {
@@ -23,6 +23,10 @@ pub trait Feature: Clone {
 pub trait Planes: Feature {
     /// The part inside the disc of [`Weight::Bands`].
     fn low_pass(&self) -> Self;
+    /// With the gains of [`Weight::Spectrum`].
+    fn denoised(&self, sigma: f32) -> Self;
+    /// `Σ self · other`, summed in f32, left on the device.
+    fn dot(&self, other: &Self) -> Self::Scalar;
 }
 
 /// A diffusion transformer as a chain of residual units.
@@ -94,6 +98,7 @@ pub fn pass<D: Dit>(
                     None => store.count_embed(|| dit.embed(latent, timestep, cond)),
                 };
                 for i in at.unit..to.min(end) {
+                    store.remember(at.branch, i, &hidden);
                     store.open(at.branch, i, keep, &hidden);
                     if store.wants_raw(at.branch, i, keep) {
                         let raw = dit.eval(i, &hidden, &ctx);
@@ -112,21 +117,23 @@ pub fn pass<D: Dit>(
                 if to == output {
                     let prediction = dit.head(hidden, &ctx);
                     store.keep_prediction(at.branch, keep, &prediction, latent);
-                    store.end_pass();
+                    store.end_pass(at.branch, latent);
                     return Ok(prediction);
                 }
                 state = Some((hidden, ctx));
                 (at.unit, looks) = (to, 0);
                 undecided = to == end && keep == Keep::Hold;
             }
-            Move::Reuse { value, terms } => {
+            Move::Reuse { value, terms, kept } => {
                 if at.full {
                     return Err(WalkError::Forbidden { step: at.step });
                 }
                 let here = match value {
                     Value::Delta { from, to } => *from == at.unit && *to > at.unit && *to <= end,
                     Value::Raw { unit } => *unit == at.unit,
+                    Value::State { unit } => *unit > at.unit && *unit <= end,
                     Value::Output | Value::Change => true,
+                    Value::Latent => false,
                 };
                 if !here {
                     return Err(WalkError::bad(
@@ -134,24 +141,41 @@ pub fn pass<D: Dit>(
                         format!("reuse of the {value}, which does not start here"),
                     ));
                 }
-                let (value, to) = (*value, value.to(store.run()));
+                if *kept && !store.wants_raw(at.branch, at.unit, Keep::Store) {
+                    return Err(WalkError::bad(
+                        at,
+                        format!("the {value} is no raw output with memory to keep it in"),
+                    ));
+                }
+                let (value, to, kept) = (*value, value.to(store.run()), *kept);
+                let hands = InHand {
+                    latent,
+                    now,
+                    hidden: None,
+                };
                 if to == output {
                     let from = (value == Value::Change).then(|| latent.clone());
-                    let prediction = store.add_latents(at, from, terms, now)?;
+                    let prediction = store.add_latents(at, from, terms, hands)?;
                     store.record(at, act, vec![]);
-                    store.end_pass();
+                    store.end_pass(at.branch, latent);
                     return Ok(prediction);
                 }
                 let (mut hidden, ctx) = match state.take() {
                     Some(state) => state,
                     None => store.count_embed(|| dit.embed(latent, timestep, cond)),
                 };
+                store.remember(at.branch, at.unit, &hidden);
                 hidden = match value {
                     Value::Raw { unit } => {
-                        let raw = store.add_hiddens(at, None, terms)?;
-                        dit.join(unit, hidden, &raw, &ctx)
+                        let raw = store.add_hiddens(at, None, terms, hands)?;
+                        hidden = dit.join(unit, hidden, &raw, &ctx);
+                        if kept {
+                            store.keep_hidden(at.branch, value, raw);
+                        }
+                        hidden
                     }
-                    _ => store.add_hiddens(at, Some(hidden), terms)?,
+                    Value::State { .. } => store.add_hiddens(at, None, terms, hands)?,
+                    _ => store.add_hiddens(at, Some(hidden), terms, hands)?,
                 };
                 store.record(at, act, vec![]);
                 state = Some((hidden, ctx));
@@ -167,9 +191,11 @@ pub fn pass<D: Dit>(
                     let (hidden, ctx) = state.get_or_insert_with(embed);
                     store.renew_input(at, || dit.first_input(hidden, ctx))?;
                 }
+                let hidden = state.as_ref().map(|(hidden, _)| hidden);
+                let hands = InHand { latent, now, hidden };
                 match act {
-                    Move::Look { .. } => seen = store.look(at, probes)?,
-                    _ => store.note(at, probes)?,
+                    Move::Look { .. } => seen = store.look(at, probes, hands)?,
+                    _ => store.note(at, probes, hands)?,
                 }
                 store.record(at, act, seen.clone());
             }
@@ -177,6 +203,6 @@ pub fn pass<D: Dit>(
     }
     let (hidden, ctx) = state.expect("a walk that moved on has a hidden state");
     let prediction = dit.head(hidden, &ctx);
-    store.end_pass();
+    store.end_pass(at.branch, latent);
     Ok(prediction)
 }

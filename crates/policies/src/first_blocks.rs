@@ -1,9 +1,15 @@
-//! DBCache Fn/Bn (vipshop/cache-dit) and First Block Cache (ParaAttention), which is F1B0: always run
-//! the first `first` and last `last` blocks; replace the middle by its residual while the residual of
-//! the first blocks stays within δ (relative L1) of what it was when the middle was last computed.
+//! DBCache Fn/Bn (vipshop/cache-dit@f86744a `cache_manager.py`) and First Block Cache (ParaAttention), which is
+//! F1B0: always run the first `first` and last `last` blocks; replace the middle by its residual while the residual
+//! of the first blocks stays within δ (relative L1) of what it was when the middle was last computed.
 
+use crate::forecast::Forecast;
 use crate::plan::*;
+use crate::scm;
 use serde::{Deserialize, Serialize};
+
+/// The first step whose residual cache-dit compares with the one before to get a derivative (its counter begins at
+/// −1 in the step that first stores, and must exceed 1).
+const FIRST_SLOPE_STEP: usize = 3;
 
 /// Skip the middle while the first blocks change little.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +32,21 @@ pub struct FirstBlocks {
     /// Most steps reused in a run; 0 = no limit.
     #[serde(default)]
     pub max_cached: usize,
+    /// Changes, summed over the run, from which on all is computed; 0 = no limit.
+    #[serde(default)]
+    pub max_accumulated: f32,
+    /// The highest derivative with which the middle's residual is forecast; 0 reuses the newest.
+    #[serde(default)]
+    pub order: usize,
+    /// The unconditional branch goes by the change that the conditional one measured in this step.
+    #[serde(default)]
+    pub shared_cfg: bool,
+    /// Step mask (`slow`, `medium`, `fast`, `ultra`, or one digit a step): where it has 1 the middle is computed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mask: String,
+    /// Where the mask has 0, reuse without a test.
+    #[serde(default)]
+    pub mask_static: bool,
     #[serde(skip)]
     head: usize,
     #[serde(skip)]
@@ -33,13 +54,20 @@ pub struct FirstBlocks {
     #[serde(skip)]
     end: usize,
     #[serde(skip)]
-    reused: Vec<Reused>, // per branch
+    steps_masked: Option<Vec<bool>>, // true: compute
+    #[serde(skip)]
+    past: Vec<Past>, // per branch
+    #[serde(skip)]
+    cond_drift: Option<f32>, // of this step
+    #[serde(skip)]
+    forecast: Forecast,
 }
 
 #[derive(Copy, Clone, Debug, Default, PartialEq)]
-struct Reused {
-    in_a_row: usize,
-    in_all: usize,
+struct Past {
+    in_a_row: usize,  // reused
+    in_all: usize,    // reused
+    accumulated: f32, // change
 }
 
 fn one() -> usize {
@@ -56,10 +84,18 @@ impl FirstBlocks {
             warmup: 0,
             max_continuous: 0,
             max_cached: 0,
+            max_accumulated: 0.0,
+            order: 0,
+            shared_cfg: false,
+            mask: String::new(),
+            mask_static: false,
             head: 0,
             tail: 0,
             end: 0,
-            reused: vec![],
+            steps_masked: None,
+            past: vec![],
+            cond_drift: None,
+            forecast: Forecast::default(),
         }
     }
     fn head_delta(&self) -> Value {
@@ -68,14 +104,22 @@ impl FirstBlocks {
     fn middle_delta(&self) -> Value {
         Value::Delta { from: self.head, to: self.tail }
     }
-    /// Whether the middle must be computed whatever the test would say.
-    fn forced(&self, at: At) -> bool {
+    /// What is settled without a test, in the order of the reference.
+    fn settled(&self, at: At) -> Option<bool> {
+        if at.full || at.step < self.warmup || !self.forecast.is_ready(at) {
+            return Some(true);
+        }
+        match &self.steps_masked {
+            Some(mask) if mask[at.step] => return Some(true),
+            Some(_) if self.mask_static => return Some(false),
+            _ => {}
+        }
+        let past = self.past[at.branch];
         let reached = |limit: usize, count: usize| limit > 0 && count >= limit;
-        let reused = self.reused[at.branch];
-        at.full
-            || at.step < self.warmup
-            || reached(self.max_continuous, reused.in_a_row)
-            || reached(self.max_cached, reused.in_all)
+        let computed = reached(self.max_cached, past.in_all)
+            || reached(self.max_continuous, past.in_a_row)
+            || self.max_accumulated > 0.0 && past.accumulated >= self.max_accumulated;
+        computed.then_some(true)
     }
 }
 
@@ -90,8 +134,10 @@ impl CachePolicy for FirstBlocks {
         }
         let middle = run.units_of(self.first..blocks - self.last);
         (self.head, self.tail, self.end) = (middle.start, middle.end, run.end());
-        self.reused = vec![Reused::default(); run.branches];
-        Ok(Claim::default().holding(run, self.head_delta()).keeping(run, self.middle_delta(), 1))
+        self.steps_masked = if self.mask.is_empty() { None } else { Some(scm::mask(&self.mask, run.steps())?) };
+        (self.past, self.cond_drift) = (vec![Past::default(); run.branches], None);
+        self.forecast = Forecast::new(self.order, run);
+        Ok(self.forecast.claim(Claim::default().holding(run, self.head_delta()), run, self.middle_delta()))
     }
     fn next(&mut self, at: At, seen: &[f32]) -> Move {
         if at.unit == 0 {
@@ -100,18 +146,31 @@ impl CachePolicy for FirstBlocks {
         if at.unit == self.tail {
             return Move::compute(self.end);
         }
-        if !self.forced(at) {
-            match seen {
-                [] => return Move::Look { probes: vec![Probe::Fresh(self.head_delta())] },
-                [drift] if *drift < self.threshold => {
-                    let reused = &mut self.reused[at.branch];
-                    (reused.in_a_row, reused.in_all) = (reused.in_a_row + 1, reused.in_all + 1);
-                    return Move::newest(self.middle_delta(), at);
-                }
-                _ => {}
-            }
+        if at.branch == COND && seen.is_empty() {
+            self.cond_drift = None;
         }
-        self.reused[at.branch].in_a_row = 0;
-        Move::store(self.tail)
+        let compute = match (self.settled(at), seen) {
+            (Some(compute), _) => compute,
+            (None, []) if !(self.shared_cfg && self.cond_drift.is_some()) => {
+                return Move::Look { probes: vec![Probe::Fresh(self.head_delta())] };
+            }
+            (None, _) => {
+                let drift = seen.first().copied().or(self.cond_drift).unwrap_or(f32::INFINITY);
+                self.cond_drift = Some(drift);
+                self.past[at.branch].accumulated += drift;
+                drift >= self.threshold
+            }
+        };
+        let past = &mut self.past[at.branch];
+        if compute {
+            past.in_a_row = 0;
+            if at.step < FIRST_SLOPE_STEP {
+                self.forecast.forget(at);
+            }
+            self.forecast.wrote(at);
+            return Move::store(self.tail);
+        }
+        (past.in_a_row, past.in_all) = (past.in_a_row + 1, past.in_all + 1);
+        self.forecast.reuse(self.middle_delta(), at)
     }
 }

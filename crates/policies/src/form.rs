@@ -1,5 +1,6 @@
 //! What a skipped step puts in place of the model: the three forms of step caching.
 
+use crate::forecast::Forecast;
 use crate::plan::{At, Claim, Move, Run, Value};
 use serde::{Deserialize, Serialize};
 
@@ -28,11 +29,12 @@ impl Form {
 }
 
 /// A policy's half of whole-step caching: compute and store, or reuse.
-#[derive(Copy, Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct WholeStep {
     value: Value,
     /// Where a computation ends that completes the value.
     to: usize,
+    forecast: Forecast,
 }
 
 impl Default for WholeStep {
@@ -40,26 +42,30 @@ impl Default for WholeStep {
         WholeStep {
             value: Value::Output,
             to: 0,
+            forecast: Forecast::default(),
         }
     }
 }
 
 impl WholeStep {
+    /// Reuses the newest value.
     pub(crate) fn new(form: Form, run: &Run) -> (WholeStep, Claim) {
-        let value = form.value(run);
-        (
-            WholeStep {
-                value,
-                to: value.to(run),
-            },
-            Claim::default().keeping(run, value, 1),
-        )
+        WholeStep::forecasting(form, 0, run)
     }
-    pub(crate) fn next(self, at: At, compute: bool) -> Move {
-        if compute {
+    /// Reuses a Taylor series of this order through the stored values.
+    pub(crate) fn forecasting(form: Form, order: usize, run: &Run) -> (WholeStep, Claim) {
+        let value = form.value(run);
+        let forecast = Forecast::new(order, run);
+        let claim = forecast.claim(Claim::default(), run, value);
+        let to = value.to(run);
+        (WholeStep { value, to, forecast }, claim)
+    }
+    pub(crate) fn next(&mut self, at: At, compute: bool) -> Move {
+        if compute || !self.forecast.is_ready(at) {
+            self.forecast.wrote(at);
             Move::store(self.to)
         } else {
-            Move::newest(self.value, at)
+            self.forecast.reuse(self.value, at)
         }
     }
 }

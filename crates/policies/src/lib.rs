@@ -5,9 +5,11 @@
 
 pub mod chain;
 pub mod data;
+mod forecast;
 pub mod form;
 pub mod plan;
 pub mod replay;
+mod scm;
 mod spec;
 pub mod store;
 
@@ -20,8 +22,22 @@ spec::policies! {
     Step in step,
     Cfg in cfg,
     Block in block,
+    Mask in mask,
     Tea in tea,
+    Mag in mag,
+    Easy in easy,
+    Sea in sea,
     FirstBlocks in first_blocks,
+    Di in di,
+    Bw in bw,
+    BlockDance in block_dance,
+    DeltaDit in delta_dit,
+    Pab in pab,
+    Faster in faster,
+    TaylorSeer in taylor_seer,
+    Ada in ada,
+    AdaptiveGuidance in adaptive_guidance,
+    GuidanceInterval in guidance_interval,
     Mix in mix,
     Trace in trace,
 }

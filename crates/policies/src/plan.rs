@@ -151,6 +151,14 @@ pub enum Value {
     Output,
     /// Prediction − latent it was made from. Reuse adds it to the current latent.
     Change,
+    /// The hidden state in front of a unit. Written by every pass that goes through, whatever its moves
+    /// keep. Reuse puts it in place of the current one.
+    State {
+        /// The unit.
+        unit: usize,
+    },
+    /// The latent that a pass is given. Written at the end of every pass; never reused, only looked at.
+    Latent,
 }
 
 impl Value {
@@ -159,15 +167,21 @@ impl Value {
         match self {
             Value::Delta { to, .. } => to,
             Value::Raw { unit } => unit + 1,
-            Value::Output | Value::Change => run.output(),
+            Value::State { unit } => unit,
+            Value::Output | Value::Change | Value::Latent => run.output(),
         }
     }
     /// Bytes of one stored copy.
     pub fn bytes(self, run: &Run) -> u64 {
-        match self {
-            Value::Delta { .. } | Value::Raw { .. } => run.hidden_bytes,
-            Value::Output | Value::Change => run.latent_bytes,
+        if self.is_hidden() {
+            run.hidden_bytes
+        } else {
+            run.latent_bytes
         }
+    }
+    /// Whether it has the size of a hidden state; a latent's otherwise.
+    pub fn is_hidden(self) -> bool {
+        matches!(self, Value::Delta { .. } | Value::Raw { .. } | Value::State { .. })
     }
 }
 
@@ -178,6 +192,8 @@ impl std::fmt::Display for Value {
             Value::Raw { unit } => write!(f, "raw output of unit {unit}"),
             Value::Output => write!(f, "output"),
             Value::Change => write!(f, "output minus input"),
+            Value::State { unit } => write!(f, "hidden state in front of unit {unit}"),
+            Value::Latent => write!(f, "input latent"),
         }
     }
 }
@@ -208,23 +224,33 @@ pub struct Claim {
 
 impl Claim {
     /// The newest `depth` copies of `value`, for every branch of the run.
-    pub fn keeping(mut self, run: &Run, value: Value, depth: usize) -> Claim {
-        self.slots.extend((0..run.branches).map(|branch| Slot {
+    pub fn keeping(self, run: &Run, value: Value, depth: usize) -> Claim {
+        (0..run.branches).fold(self, |claim, branch| claim.keeping_of(branch, value, depth))
+    }
+    /// The newest `depth` copies of `value`, for one branch.
+    pub fn keeping_of(mut self, branch: usize, value: Value, depth: usize) -> Claim {
+        let held = false;
+        self.slots.push(Slot {
             value,
             branch,
             depth,
-            held: false,
-        }));
+            held,
+        });
         self
     }
     /// One copy of `value` for every branch, and a fresh one held while the policy looks at it.
-    pub fn holding(mut self, run: &Run, value: Value) -> Claim {
-        self.slots.extend((0..run.branches).map(|branch| Slot {
+    pub fn holding(self, run: &Run, value: Value) -> Claim {
+        (0..run.branches).fold(self, |claim, branch| claim.holding_of(branch, value, 1))
+    }
+    /// The newest `depth` copies of `value` for one branch, and a fresh one held while the policy looks at it.
+    pub fn holding_of(mut self, branch: usize, value: Value, depth: usize) -> Claim {
+        let held = true;
+        self.slots.push(Slot {
             value,
             branch,
-            depth: 1,
-            held: true,
-        }));
+            depth,
+            held,
+        });
         self
     }
     /// The probe that looks at `signal`, with what it needs claimed.
@@ -287,6 +313,12 @@ pub enum Source {
         /// The branch, run earlier in this step.
         branch: usize,
     },
+    /// What this very pass has in hand: a delta it holds, the hidden state where it stands, the latent it
+    /// was given. No memory beyond what is claimed for holding.
+    Fresh {
+        /// Of these, which.
+        value: Value,
+    },
 }
 
 /// Weight of a term.
@@ -302,6 +334,12 @@ pub enum Weight {
         low: f32,
         /// Weight outside.
         high: f32,
+    },
+    /// A gain for each frequency along frames, rows and columns of a latent: what is left of a clean video's
+    /// spectrum at this noise level (SeaCache, arXiv 2602.18993; see [`crate::sea`]).
+    Spectrum {
+        /// The noise level.
+        sigma: f32,
     },
 }
 
@@ -320,6 +358,13 @@ impl Term {
         Term {
             weight: Weight::Flat(weight),
             of: Source::Kept { value, branch, age },
+        }
+    }
+    /// `weight ×` what this pass has in hand of `value`.
+    pub fn fresh(weight: f32, value: Value) -> Term {
+        Term {
+            weight: Weight::Flat(weight),
+            of: Source::Fresh { value },
         }
     }
 }
@@ -356,8 +401,8 @@ impl std::fmt::Display for Signal {
     }
 }
 
-/// A measurement. All are relative L1 distances `mean|a − b| / mean|b|`, `b` the older one;
-/// infinite when there is nothing to compare with yet.
+/// A measurement. All but the cosine are relative L1 distances `mean|a − b| / mean|b|`, `b` the older
+/// one. All are infinite when there is nothing to compare with yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Probe {
@@ -366,15 +411,31 @@ pub enum Probe {
     /// The claimed [`Signal::Input`] of this pass against the one this branch looked at before. Only
     /// in front of the first unit, once a pass.
     Input,
-    /// The held copy of this value against the newest stored one of this branch.
+    /// What this pass has in hand of this value against the newest stored copy of this branch.
     Fresh(Value),
-    /// One weighted sum of stored predictions against another.
+    /// One weighted sum against another, both of latents and predictions or both of hidden states.
     Distance {
         /// The newer.
         new: Vec<Term>,
         /// The older, in the denominator.
         old: Vec<Term>,
     },
+    /// The cosine of the angle between two weighted sums of latents and predictions.
+    Cosine {
+        /// The one.
+        a: Vec<Term>,
+        /// The other.
+        b: Vec<Term>,
+    },
+}
+
+impl Probe {
+    /// `mean|Σ change| / mean|Σ of|`, as the distance between `of + change` and `of`.
+    pub fn ratio(change: Vec<Term>, of: Vec<Term>) -> Probe {
+        let mut new = of.clone();
+        new.extend(change);
+        Probe::Distance { new, old: of }
+    }
 }
 
 /// What becomes of the values that a computation completes.
@@ -410,6 +471,9 @@ pub enum Move {
         value: Value,
         /// By what.
         terms: Vec<Term>,
+        /// Whether the sum is stored as if it had been computed (raw outputs only).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        kept: bool,
     },
     /// Measure, and wait for the answers: one device-to-host read for these probes and all noted before.
     Look {
@@ -441,10 +505,12 @@ impl Move {
     }
     /// Reuse the newest copy of `value` of the branch that stands at `at`.
     pub fn newest(value: Value, at: At) -> Move {
-        Move::Reuse {
-            value,
-            terms: vec![Term::kept(1.0, value, at.branch, 0)],
-        }
+        Move::reuse(value, vec![Term::kept(1.0, value, at.branch, 0)])
+    }
+    /// Put this sum in place of `value`.
+    pub fn reuse(value: Value, terms: Vec<Term>) -> Move {
+        let kept = false;
+        Move::Reuse { value, terms, kept }
     }
 }
 

@@ -33,15 +33,18 @@ impl Replay {
                 continue;
             };
             for term in terms {
-                if let Source::Kept { value, branch, age } = term.of {
-                    let slot = depths.entry((value, branch)).or_insert(Slot {
-                        value,
-                        branch,
-                        depth: 0,
-                        held,
-                    });
-                    slot.depth = slot.depth.max(age + 1);
-                }
+                let (value, branch, age) = match term.of {
+                    Source::Kept { value, branch, age } => (value, branch, age),
+                    Source::Fresh { value } if value.is_hidden() => (value, event.at.branch, 0),
+                    Source::Fresh { .. } | Source::Now { .. } => continue,
+                };
+                let slot = depths.entry((value, branch)).or_insert(Slot {
+                    value,
+                    branch,
+                    depth: 0,
+                    held,
+                });
+                slot.depth = slot.depth.max(age + 1);
             }
         }
         Claim {

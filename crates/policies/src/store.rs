@@ -96,8 +96,35 @@ pub struct Costs {
 /// A measurement on its way to the policy.
 enum Pending<S> {
     Known(f32),
-    Pair([S; 2]),
+    /// `mean |a − b|` and `mean |b|`.
+    Distance([S; 2]),
+    /// `a·b`, `a·a`, `b·b`.
+    Cosine([S; 3]),
 }
+
+/// What becomes of the scalars of a [`Pending`] once they are read.
+enum Finish {
+    Known(f32),
+    Distance,
+    Cosine,
+}
+
+/// What a pass has in hand where it stands.
+pub(crate) struct InHand<'a, H, Z> {
+    /// The latent it was given.
+    pub latent: &'a Z,
+    /// The predictions that earlier branches made in this step.
+    pub now: &'a [Z],
+    /// The hidden state, if anything was computed yet.
+    pub hidden: Option<&'a H>,
+}
+
+impl<H, Z> Clone for InHand<'_, H, Z> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<H, Z> Copy for InHand<'_, H, Z> {}
 
 /// Everything the cache of one run holds.
 pub struct Store<H: Feature, Z: Feature> {
@@ -219,6 +246,13 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
     pub(crate) fn wants_raw(&self, branch: usize, unit: usize, keep: Keep) -> bool {
         keep == Keep::Store && self.slots.contains_key(&(branch, Value::Raw { unit }))
     }
+    /// Stores the hidden state in front of `unit`, if that is claimed.
+    pub(crate) fn remember(&mut self, branch: usize, unit: usize, hidden: &H) {
+        let value = Value::State { unit };
+        if self.slots.contains_key(&(branch, value)) {
+            self.keep_hidden(branch, value, hidden.clone());
+        }
+    }
     /// Stores a hidden-sized value; the oldest copy makes room first.
     pub(crate) fn keep_hidden(&mut self, branch: usize, value: Value, hidden: H) {
         let depth = self.slots[&(branch, value)].depth;
@@ -241,77 +275,110 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
         if keep != Keep::Store {
             return;
         }
-        for value in [Value::Output, Value::Change] {
-            let Some(slot) = self.slots.get(&(branch, value)) else {
-                continue;
-            };
-            let kept = match value {
-                Value::Output => prediction.clone(),
-                _ => prediction.since(latent.clone()),
-            };
-            let ring = self.latents.entry((branch, value)).or_default();
-            if ring.len() == slot.depth {
-                ring.pop_back();
-                self.bytes -= self.run.latent_bytes;
-            }
-            ring.push_front(kept);
-            self.hold_bytes(self.run.latent_bytes);
-        }
+        self.keep_latent(branch, Value::Output, || prediction.clone());
+        self.keep_latent(branch, Value::Change, || prediction.since(latent.clone()));
     }
-    /// Drops what the pass left open or held.
-    pub(crate) fn end_pass(&mut self) {
+    /// Stores a latent-sized value, if that is claimed; the oldest copy makes room first.
+    fn keep_latent(&mut self, branch: usize, value: Value, latent: impl FnOnce() -> Z) {
+        let Some(slot) = self.slots.get(&(branch, value)) else {
+            return;
+        };
+        let ring = self.latents.entry((branch, value)).or_default();
+        if ring.len() == slot.depth {
+            ring.pop_back();
+            self.bytes -= self.run.latent_bytes;
+        }
+        ring.push_front(latent());
+        self.hold_bytes(self.run.latent_bytes);
+    }
+    /// Stores the latent of the pass, if that is claimed; drops what the pass left open or held.
+    pub(crate) fn end_pass(&mut self, branch: usize, latent: &Z) {
+        self.keep_latent(branch, Value::Latent, || latent.clone());
         self.bytes -= (self.open.len() + self.held.len()) as u64 * self.run.hidden_bytes;
         self.open.clear();
         self.held.clear();
     }
 
     /// `from + Σ weight · hidden`.
-    pub(crate) fn add_hiddens(&self, at: At, from: Option<H>, terms: &[Term]) -> Result<H, WalkError> {
+    pub(crate) fn add_hiddens(
+        &self,
+        at: At,
+        from: Option<H>,
+        terms: &[Term],
+        hands: InHand<H, Z>,
+    ) -> Result<H, WalkError> {
         let mut sum = from;
         for term in terms {
             let Weight::Flat(weight) = term.weight else {
                 return Err(WalkError::bad(
                     at,
-                    "frequency bands weigh latents, not hidden states".into(),
+                    "frequencies of latents can be weighed, not of hidden states".into(),
                 ));
             };
-            let Source::Kept { value, branch, age } = term.of else {
-                return Err(WalkError::bad(
-                    at,
-                    "a prediction cannot be added to a hidden state".into(),
-                ));
+            let hidden = match term.of {
+                Source::Kept { value, branch, age } => self.kept(&self.hiddens, at, value, branch, age)?,
+                Source::Fresh { value } => self.fresh(at, value, hands)?,
+                Source::Now { .. } => {
+                    return Err(WalkError::bad(
+                        at,
+                        "a prediction cannot be added to a hidden state".into(),
+                    ));
+                }
             };
-            let hidden = self.hiddens.get(&(branch, value)).and_then(|ring| ring.get(age));
-            sum = Some(added(
-                sum,
-                weight,
-                hidden.ok_or_else(|| missing(at, value, branch, age))?,
-            ));
+            sum = Some(added(sum, weight, hidden));
         }
         sum.ok_or_else(|| WalkError::bad(at, "a weighted sum without terms".into()))
     }
     /// `from + Σ weight · latent`.
-    pub(crate) fn add_latents(&self, at: At, from: Option<Z>, terms: &[Term], now: &[Z]) -> Result<Z, WalkError> {
+    pub(crate) fn add_latents(
+        &self,
+        at: At,
+        from: Option<Z>,
+        terms: &[Term],
+        hands: InHand<H, Z>,
+    ) -> Result<Z, WalkError> {
         let mut sum = from;
         for term in terms {
             let latent = match term.of {
-                Source::Now { branch } => now.get(branch).ok_or_else(|| WalkError::Missing {
+                Source::Kept { value, branch, age } => self.kept(&self.latents, at, value, branch, age)?,
+                Source::Now { branch } => hands.now.get(branch).ok_or_else(|| WalkError::Missing {
                     step: at.step,
                     branch: at.branch,
                     what: format!("prediction of branch {branch} in this step"),
                 })?,
-                Source::Kept { value, branch, age } => self
-                    .latents
-                    .get(&(branch, value))
-                    .and_then(|ring| ring.get(age))
-                    .ok_or_else(|| missing(at, value, branch, age))?,
+                Source::Fresh { value: Value::Latent } => hands.latent,
+                Source::Fresh { value } => return Err(not_in_hand(at, value)),
             };
             sum = Some(match term.weight {
                 Weight::Flat(weight) => added(sum, weight, latent),
                 Weight::Bands { low, high } => added(Some(added(sum, high, latent)), low - high, &latent.low_pass()),
+                Weight::Spectrum { sigma } => added(sum, 1.0, &latent.denoised(sigma)),
             });
         }
         sum.ok_or_else(|| WalkError::bad(at, "a weighted sum without terms".into()))
+    }
+    fn kept<'a, T>(
+        &self,
+        rings: &'a HashMap<(usize, Value), VecDeque<T>>,
+        at: At,
+        value: Value,
+        branch: usize,
+        age: usize,
+    ) -> Result<&'a T, WalkError> {
+        let ring = rings.get(&(branch, value));
+        ring.and_then(|ring| ring.get(age)).ok_or_else(|| WalkError::Missing {
+            step: at.step,
+            branch: at.branch,
+            what: format!("{value} of branch {branch}, {age} writes ago"),
+        })
+    }
+    /// A hidden-sized value that the pass has in hand.
+    fn fresh<'a>(&'a self, at: At, value: Value, hands: InHand<'a, H, Z>) -> Result<&'a H, WalkError> {
+        let found = match value {
+            Value::State { unit } => hands.hidden.filter(|_| unit == at.unit),
+            _ => self.held.iter().find(|(v, _)| *v == value).map(|(_, delta)| delta),
+        };
+        found.ok_or_else(|| not_in_hand(at, value))
     }
 
     /// Takes the input signal of this pass in place of the one before it, and measures how it changed.
@@ -328,7 +395,7 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
             None => Pending::Known(f32::INFINITY),
             Some((_, before)) => {
                 self.bytes -= self.run.input_bytes;
-                Pending::Pair(signal.l1_pair(&before))
+                Pending::Distance(signal.l1_pair(&before))
             }
         });
         self.inputs.insert(at.branch, (at.step, signal));
@@ -336,77 +403,101 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
     }
 
     /// Measures now, leaves the numbers on the device.
-    pub(crate) fn note(&mut self, at: At, probes: &[Probe]) -> Result<(), WalkError> {
+    pub(crate) fn note(&mut self, at: At, probes: &[Probe], hands: InHand<H, Z>) -> Result<(), WalkError> {
         for probe in probes {
-            let pending = self.measure(at, probe)?;
+            let pending = self.measure(at, probe, hands)?;
             self.noted.push(pending);
         }
         Ok(())
     }
     /// Measures, and brings these and all noted numbers to the host in at most one read: the only
     /// place where a pass waits for the device.
-    pub(crate) fn look(&mut self, at: At, probes: &[Probe]) -> Result<Vec<f32>, WalkError> {
-        self.note(at, probes)?;
+    pub(crate) fn look(&mut self, at: At, probes: &[Probe], hands: InHand<H, Z>) -> Result<Vec<f32>, WalkError> {
+        self.note(at, probes, hands)?;
         self.costs.looks += 1;
-        let (mut seen, mut places, mut scalars) = (vec![], vec![], vec![]);
+        let (mut scalars, mut finish) = (vec![], vec![]);
         for pending in self.noted.drain(..) {
             match pending {
-                Pending::Known(distance) => seen.push(distance),
-                Pending::Pair(pair) => {
-                    places.push(seen.len());
-                    seen.push(f32::NAN);
+                Pending::Known(number) => finish.push(Finish::Known(number)),
+                Pending::Distance(pair) => {
                     scalars.extend(pair);
+                    finish.push(Finish::Distance);
+                }
+                Pending::Cosine(products) => {
+                    scalars.extend(products);
+                    finish.push(Finish::Cosine);
                 }
             }
         }
+        let mut numbers = vec![].into_iter();
         if !scalars.is_empty() {
             let start = Instant::now();
-            let numbers = H::read(scalars);
+            numbers = H::read(scalars).into_iter();
             self.costs.looks_s += start.elapsed().as_secs_f64();
             self.costs.reads += 1;
-            for (pair, place) in numbers.chunks_exact(2).zip(places) {
-                seen[place] = relative(pair[0], pair[1]);
-            }
         }
-        Ok(seen)
+        let mut read = || numbers.next().expect("as many numbers as were asked for");
+        let seen = finish.into_iter().map(|finish| match finish {
+            Finish::Known(number) => number,
+            Finish::Distance => relative(read(), read()),
+            Finish::Cosine => read() / (read() * read()).sqrt(),
+        });
+        Ok(seen.collect())
     }
-    fn measure(&mut self, at: At, probe: &Probe) -> Result<Pending<H::Scalar>, WalkError> {
-        Ok(match probe {
-            Probe::Time => {
-                if self.time_signals.is_empty() {
-                    return Err(WalkError::bad(
-                        at,
-                        "a look at a time signal that was not claimed".into(),
-                    ));
-                }
-                Pending::Known(match at.step.checked_sub(1) {
-                    None => f32::INFINITY,
-                    Some(before) => time_drift(&self.time_signals[at.step], &self.time_signals[before]),
-                })
-            }
+    fn measure(&mut self, at: At, probe: &Probe, hands: InHand<H, Z>) -> Result<Pending<H::Scalar>, WalkError> {
+        let measured = match probe {
+            Probe::Time => return self.time_drift(at),
             Probe::Input => {
                 let drift = self.input_drift.take();
-                drift.ok_or_else(|| WalkError::bad(at, "two probes of one input signal".into()))?
+                return drift.ok_or_else(|| WalkError::bad(at, "two probes of one input signal".into()));
             }
             Probe::Fresh(value) => {
-                let fresh = self.held.iter().find(|(v, _)| v == value);
-                let (_, fresh) = fresh.ok_or_else(|| WalkError::bad(at, format!("no fresh {value} is held")))?;
-                match self.hiddens.get(&(at.branch, *value)).and_then(|ring| ring.front()) {
-                    Some(stored) => Pending::Pair(fresh.l1_pair(stored)),
-                    None => Pending::Known(f32::INFINITY),
-                }
+                let (new, old) = (Term::fresh(1.0, *value), Term::kept(1.0, *value, at.branch, 0));
+                self.distance(at, &[new], &[old], hands)
             }
-            Probe::Distance { new, old } => {
-                let latents = self
-                    .add_latents(at, None, new, &[])
-                    .and_then(|a| Ok((a, self.add_latents(at, None, old, &[])?)));
-                match latents {
-                    Ok((a, b)) => Pending::Pair(a.l1_pair(&b)),
-                    Err(WalkError::Missing { .. }) => Pending::Known(f32::INFINITY),
-                    Err(error) => return Err(error),
-                }
-            }
-        })
+            Probe::Distance { new, old } => self.distance(at, new, old, hands),
+            Probe::Cosine { a, b } => self.add_latents(at, None, a, hands).and_then(|a| {
+                let b = self.add_latents(at, None, b, hands)?;
+                Ok(Pending::Cosine([a.dot(&b), a.dot(&a), b.dot(&b)]))
+            }),
+        };
+        match measured {
+            Err(WalkError::Missing { .. }) => Ok(Pending::Known(f32::INFINITY)),
+            measured => measured,
+        }
+    }
+    /// Between two sums of hidden states, or two of latents.
+    fn distance(
+        &self,
+        at: At,
+        new: &[Term],
+        old: &[Term],
+        hands: InHand<H, Z>,
+    ) -> Result<Pending<H::Scalar>, WalkError> {
+        let hidden = new.first().is_some_and(|term| match term.of {
+            Source::Kept { value, .. } | Source::Fresh { value } => value.is_hidden(),
+            Source::Now { .. } => false,
+        });
+        // A fresh value that is not at hand is a fault of the policy even when there is nothing to compare it with.
+        if hidden {
+            let new = self.add_hiddens(at, None, new, hands)?;
+            Ok(Pending::Distance(new.l1_pair(&self.add_hiddens(at, None, old, hands)?)))
+        } else {
+            let new = self.add_latents(at, None, new, hands)?;
+            Ok(Pending::Distance(new.l1_pair(&self.add_latents(at, None, old, hands)?)))
+        }
+    }
+    fn time_drift(&self, at: At) -> Result<Pending<H::Scalar>, WalkError> {
+        if self.time_signals.is_empty() {
+            return Err(WalkError::bad(
+                at,
+                "a look at a time signal that was not claimed".into(),
+            ));
+        }
+        Ok(Pending::Known(match at.step.checked_sub(1) {
+            None => f32::INFINITY,
+            Some(before) => time_drift(&self.time_signals[at.step], &self.time_signals[before]),
+        }))
     }
 }
 
@@ -418,13 +509,8 @@ fn added<T: Feature>(sum: Option<T>, weight: f32, other: &T) -> T {
     }
 }
 
-fn missing(at: At, value: Value, branch: usize, age: usize) -> WalkError {
-    let what = format!("{value} of branch {branch}, {age} writes ago");
-    WalkError::Missing {
-        step: at.step,
-        branch: at.branch,
-        what,
-    }
+fn not_in_hand(at: At, value: Value) -> WalkError {
+    WalkError::bad(at, format!("no fresh {value} is held"))
 }
 
 /// `mean|a − b| / (mean|b| + 1e-8)`: the guard only matters when `b` is zero throughout.

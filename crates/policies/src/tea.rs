@@ -1,6 +1,7 @@
 //! TeaCache (arXiv 2411.19108, eq. 5–7; ali-vilab/TeaCache): skip the stack while the accumulated,
 //! polynomially rescaled change of a signal stays below δ. The signal is the time embedding on Wan
 //! (`TeaCache4Wan2.1`), the modulated input of the first block on HunyuanVideo (`TeaCache4HunyuanVideo`).
+//! With `order = 1` a Taylor series of the residual is reused, as ModelTC/LightX2V's "Custom" cache does.
 
 use crate::data::find;
 use crate::form::{Form, WholeStep};
@@ -15,6 +16,9 @@ pub struct Tea {
     pub threshold: f64,
     /// Name of the polynomial, which also says which signal it was fitted to.
     pub coefficients: String,
+    /// The highest derivative with which the residual is forecast; 0 reuses the newest.
+    #[serde(default)]
+    pub order: usize,
     /// Count a negative rescaled change as none. The reference does not, and then skips for long.
     #[serde(default)]
     pub clamp: bool,
@@ -41,6 +45,7 @@ impl Tea {
         Tea {
             threshold,
             coefficients: coefficients.into(),
+            order: 0,
             clamp: false,
             foreign: false,
             polynomial: vec![],
@@ -59,7 +64,7 @@ impl CachePolicy for Tea {
         let of = find(run, "TeaCache polynomial", &run.data.tea, named, |c| &c.model, self.foreign)?;
         (self.polynomial, self.range) = (of.polynomial.clone(), of.range);
         (self.sum, self.outside) = (vec![0.0; run.branches], vec![]);
-        let (whole, claim) = WholeStep::new(Form::Residual, run);
+        let (whole, claim) = WholeStep::forecasting(Form::Residual, self.order, run);
         self.whole = whole;
         let (claim, probe) = claim.watching(of.signal);
         self.probe = Some(probe);

@@ -71,6 +71,7 @@ impl Recorded {
                 to: place(to),
             },
             Value::Raw { unit } => Value::Raw { unit: place(unit) },
+            Value::State { unit } => Value::State { unit: place(unit) },
             whole => whole,
         };
         let term = |term: &Term| Term {
@@ -81,6 +82,7 @@ impl Recorded {
                     branch,
                     age,
                 },
+                Source::Fresh { value: held } => Source::Fresh { value: value(held) },
                 now => now,
             },
         };
@@ -89,9 +91,14 @@ impl Recorded {
                 to: place(*to),
                 keep: *keep,
             },
-            Move::Reuse { value: kept, terms } => Move::Reuse {
-                value: value(*kept),
+            Move::Reuse {
+                value: replaced,
+                terms,
+                kept,
+            } => Move::Reuse {
+                value: value(*replaced),
                 terms: terms.iter().map(term).collect(),
+                kept: *kept,
             },
             looking => looking.clone(),
         };

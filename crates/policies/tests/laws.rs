@@ -19,6 +19,30 @@ const POLICIES: &[&str] = &[
     "kind = 'block'\ninterval = 3\nfrom = 0.0\nto = 0.5",
     "kind = 'tea'\nthreshold = 0.08\ncoefficients = 'identity'",
     "kind = 'tea'\nthreshold = 0.08\ncoefficients = 'identity-input'",
+    "kind = 'tea'\nthreshold = 0.08\ncoefficients = 'identity'\norder = 1",
+    "kind = 'mask'\nmask = 'slow'",
+    "kind = 'mask'\nmask = '11100100100100100111'\nform = 'output'\norder = 2",
+    "kind = 'mag'\nratios = 'mock'",
+    "kind = 'easy'\nthreshold = 0.1\nwarmup = 4",
+    "kind = 'sea'\nthreshold = 0.15",
+    "kind = 'sea'\nthreshold = 0.15\norder = 1\nmax_continuous = 2",
+    "kind = 'first-blocks'\nthreshold = 0.2\norder = 1\nshared_cfg = true\nmax_accumulated = 1.0",
+    "kind = 'first-blocks'\nthreshold = 0.2\nmask = 'medium'",
+    "kind = 'first-blocks'\nthreshold = 0.2\nmask = 'slow'\nmask_static = true",
+    "kind = 'di'\nthreshold = 0.3",
+    "kind = 'bw'\nthreshold = 0.2",
+    "kind = 'block-dance'",
+    "kind = 'delta-dit'",
+    "kind = 'pab'",
+    "kind = 'pab'\ninterval = 3\nshared_state = true",
+    "kind = 'faster'",
+    "kind = 'faster'\nschedule = 'timesteps'\ncond_only = true",
+    "kind = 'taylor-seer'",
+    "kind = 'taylor-seer'\ninterval = 3\norder = 2\nwarmup = 3\nschedule = 'diffusers'",
+    "kind = 'taylor-seer'\ninterval = 3\nscope = 'output'",
+    "kind = 'ada'",
+    "kind = 'adaptive-guidance'\nthreshold = 0.9\nwarmup = 16",
+    "kind = 'guidance-interval'\nto = 0.9",
     "kind = 'first-blocks'\nthreshold = 0.2",
     "kind = 'first-blocks'\nthreshold = 0.2\nfirst = 2\nlast = 1\nwarmup = 3\nmax_continuous = 2",
     "kind = 'mix'\ncalibration = 'mock'",
@@ -48,6 +72,20 @@ fn a_policy_that_never_skips_equals_off_bit_for_bit() {
         "kind = 'random'\ncomputed = 20",
         "kind = 'tea'\nthreshold = 0.0\ncoefficients = 'identity'",
         "kind = 'tea'\nthreshold = 0.0\ncoefficients = 'identity-input'",
+        "kind = 'mask'\nmask = '11111111111111111111'",
+        "kind = 'mag'\nratios = 'mock'\nthreshold = 0.0",
+        "kind = 'easy'\nthreshold = 0.0",
+        "kind = 'sea'\nthreshold = 0.0",
+        "kind = 'di'\nthreshold = 0.0",
+        "kind = 'bw'\nthreshold = 0.0",
+        "kind = 'block-dance'\ngroup = 1",
+        "kind = 'delta-dit'\ninterval = 1",
+        "kind = 'pab'\ninterval = 1\ncross_interval = 1",
+        "kind = 'faster'\ninterval = 1\ncfg_interval = 1",
+        "kind = 'taylor-seer'\ninterval = 1",
+        "kind = 'ada'\nscale = 1000.0",
+        "kind = 'adaptive-guidance'\nthreshold = 1.5",
+        "kind = 'guidance-interval'\nto = 1.0",
         "kind = 'first-blocks'\nthreshold = 0.0",
         "kind = 'mix'\ncalibration = 'mock'\nwarmup_min = 1.0\nwarmup_max = 1.0",
     ] {
@@ -214,10 +252,7 @@ fn a_faulty_policy_is_an_error_with_a_name_never_a_wrong_number() {
     let output = Value::Output;
     for (act, message) in [
         (
-            Move::Reuse {
-                value: output,
-                terms: vec![Term::kept(1.0, output, 0, 0)],
-            },
+            Move::reuse(output, vec![Term::kept(1.0, output, 0, 0)]),
             "must be computed in full",
         ),
         (Move::compute(99), "unit 99"),
@@ -247,10 +282,7 @@ fn a_faulty_policy_is_an_error_with_a_name_never_a_wrong_number() {
     }
     let mut loose = run();
     loose.full = (0, 0);
-    let missing = Move::Reuse {
-        value: output,
-        terms: vec![Term::kept(1.0, output, 0, 0)],
-    };
+    let missing = Move::reuse(output, vec![Term::kept(1.0, output, 0, 0)]);
     assert!(matches!(
         go(&mut Always(missing), loose),
         Err(WalkError::Missing { step: 0, .. })

@@ -65,10 +65,7 @@ fn cfg_rebuilds_the_unconditional_branch_inside_its_window() {
         of: Source::Now { branch: COND },
     };
     let kept = |weight, branch| Term::kept(weight, Value::Output, branch, 0);
-    let expected = Move::Reuse {
-        value: Value::Output,
-        terms: vec![now, kept(1.0, UNCOND), kept(-1.0, COND)],
-    };
+    let expected = Move::reuse(Value::Output, vec![now, kept(1.0, UNCOND), kept(-1.0, COND)]);
     assert_eq!(reuse.act, expected);
 }
 
@@ -83,10 +80,7 @@ fn block_runs_what_stands_around_its_range() {
         .map(|e| &e.act)
         .collect();
     let value = Value::Delta { from: 3, to: 21 };
-    let reuse = Move::Reuse {
-        value,
-        terms: vec![Term::kept(1.0, value, UNCOND, 0)],
-    };
+    let reuse = Move::reuse(value, vec![Term::kept(1.0, value, UNCOND, 0)]);
     assert_eq!(moves, [&Move::compute(3), &reuse, &Move::compute(24)]);
 }
 
@@ -275,4 +269,238 @@ fn a_trace_of_another_model_or_of_other_steps_is_refused_by_name() {
     assert!(refused(shorter, foreign).contains("over 20 steps with 2 passes each, this run has 5"));
     let shallower = |run: &mut Run| run.units.truncate(3);
     assert!(refused(shallower, foreign).contains("8 blocks, this model has 1"));
+}
+
+#[test]
+fn mag_counts_the_passes_of_its_warm_up_and_the_steps_it_skips() {
+    // Errors .02, .060, .118, .196 of the conditional ratio .98; .03, .089, .176 of the unconditional .97.
+    let loose = letters_of(&mut *policy("kind = 'mag'\nratios = 'mock'\nmax_skip = 9"));
+    assert_eq!(loose, ["FFFFrrrFrrrFrrrFrrrF", "FFFFrrFrrFrrFrrFrrFF"]);
+    assert_both("kind = 'mag'\nratios = 'mock'\nmax_skip = 1", "FFFFrFrFrFrFrFrFrFrF");
+    assert_both(
+        "kind = 'mag'\nratios = 'mock'\nthreshold = 9.0\nmax_skip = 3",
+        "FFFFrrrFrrrFrrrFrrrF",
+    );
+}
+
+#[test]
+fn easy_decides_for_both_branches_with_one_read_a_step() {
+    let text = "kind = 'easy'\nthreshold = 0.1\nwarmup = 4";
+    assert_both(text, "FFFFxxFxxFxFxFFFFFFF");
+    let outcome = go(&mut *policy(text), run()).unwrap();
+    assert_eq!((outcome.costs.reads, outcome.costs.looks), (15, 15)); // steps 4 to 18
+    assert_eq!(outcome.costs.peak_bytes, 6 * LATENT_BYTES); // no hidden state
+}
+
+#[test]
+fn sea_decides_for_both_branches_and_limits_reuse_in_a_row() {
+    assert_both("kind = 'sea'\nthreshold = 0.15", "FrFrFrFrFFFFFFFFFFFF");
+    assert_both(
+        "kind = 'sea'\nthreshold = 2.0\nmax_continuous = 2",
+        "FrrFrrFrrFrrFrrFrrFF",
+    );
+}
+
+#[test]
+fn first_blocks_goes_by_mask_cap_and_shared_decision() {
+    let with = |more: &str| format!("kind = 'first-blocks'\nthreshold = 0.2\n{more}");
+    assert_eq!(
+        letters_of(&mut *policy(&with("mask = 'medium'"))),
+        ["FFFFFFbFFbbFFFbFFFFF", "FFFFFFbFFbbFFFbFbFFF"]
+    );
+    assert_both(&with("mask = 'medium'\nmask_static = true"), "FFFFFFbFFbbbFFbbbFbF");
+    // Once the measured changes add up to the cap, everything is computed.
+    assert_eq!(
+        letters_of(&mut *policy(&with("max_accumulated = 0.5"))),
+        ["FbbbbFFFFFFFFFFFFFFF", "FbbbbbFFFFFFFFFFFFFF"]
+    );
+    assert_both(&with("shared_cfg = true"), "FbbbbFbbbFbbFbFbFFFF");
+    let outcome = go(&mut *policy(&with("shared_cfg = true")), run()).unwrap();
+    assert!(
+        outcome
+            .trace
+            .iter()
+            .all(|e| e.at.branch == COND || !matches!(e.act, Move::Look { .. }))
+    );
+}
+
+#[test]
+fn di_extrapolates_between_its_last_two_residuals() {
+    let text = "kind = 'di'\nthreshold = 0.3";
+    assert_both(text, "FFFFbbFbbFbFbFbFFFFF");
+    let trace = go(&mut *policy(text), run()).unwrap().trace;
+    let reuse = trace.iter().find(|e| matches!(e.act, Move::Reuse { .. })).unwrap();
+    let Move::Reuse { value, terms, .. } = &reuse.act else {
+        unreachable!()
+    };
+    assert_eq!(*value, Value::Delta { from: 3, to: 24 });
+    let [own, last, before] = terms.as_slice() else {
+        panic!("{terms:?}")
+    };
+    let (Weight::Flat(own), Weight::Flat(last), Weight::Flat(before)) = (own.weight, last.weight, before.weight) else {
+        panic!("{terms:?}")
+    };
+    assert_eq!((own, last + before), (-1.0, 1.0));
+    assert!((1.0..=2.0).contains(&last), "{last}");
+}
+
+#[test]
+fn bw_reuses_for_a_tenth_of_the_steps_and_computes_the_second_half_of_what_is_left() {
+    // Calm after step 1; of the 18 steps left, the last nine are computed.
+    assert_both("kind = 'bw'\nthreshold = 0.2", "FFrrFFrrFFrFFFFFFFFF");
+    let outcome = go(&mut *policy("kind = 'bw'\nthreshold = 0.2"), run()).unwrap();
+    assert_eq!(outcome.costs.reads, 5); // one for all blocks of a step
+}
+
+#[test]
+fn block_dance_begins_behind_its_shallow_blocks_inside_its_window() {
+    assert_both("kind = 'block-dance'", "FFFFFFFFFsFsFsFsFsFF");
+    let trace = go(&mut *policy("kind = 'block-dance'"), run()).unwrap().trace;
+    let moves: Vec<&Move> = trace
+        .iter()
+        .filter(|e| e.at.step == 9 && e.at.branch == COND)
+        .map(|e| &e.act)
+        .collect();
+    let value = Value::State { unit: 12 };
+    assert_eq!(
+        moves,
+        [
+            &Move::reuse(value, vec![Term::kept(1.0, value, COND, 0)]),
+            &Move::compute(24)
+        ]
+    );
+}
+
+#[test]
+fn delta_dit_reuses_the_back_blocks_first_and_the_front_blocks_later() {
+    assert_both("kind = 'delta-dit'", "FbbFbbFbbFbbFbbFbbFF");
+    let trace = go(&mut *policy("kind = 'delta-dit'"), run()).unwrap().trace;
+    let reused_at = |step: usize| {
+        let values = trace.iter().filter(|e| e.at.step == step && e.at.branch == COND);
+        values
+            .filter_map(|e| {
+                if let Move::Reuse { value, .. } = e.act {
+                    Some(value)
+                } else {
+                    None
+                }
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(reused_at(8), [Value::Delta { from: 12, to: 24 }]);
+    assert_eq!(reused_at(10), [Value::Delta { from: 0, to: 12 }]);
+}
+
+/// What each unit of a block did in each step: '1' computed, '0' reused.
+fn units_run(trace: &[Event], branch: usize, kind: usize) -> String {
+    let mut bits = vec!['0'; STEPS];
+    for event in trace.iter().filter(|e| e.at.branch == branch) {
+        if let Move::Compute { to, .. } = event.act
+            && (event.at.unit..to).any(|unit| unit < 24 && unit % 3 == kind)
+        {
+            bits[event.at.step] = '1';
+        }
+    }
+    bits.into_iter().collect()
+}
+
+#[test]
+fn pab_computes_cross_attention_less_often_than_self_attention_inside_a_window_of_timesteps() {
+    let trace = go(&mut *policy("kind = 'pab'"), run()).unwrap().trace;
+    for branch in [COND, UNCOND] {
+        // Timesteps 1000, 950, …: 850 and 100 themselves lie outside.
+        assert_eq!(units_run(&trace, branch, 0), "11111010101010101011");
+        assert_eq!(units_run(&trace, branch, 1), "11110010000010000011");
+        assert_eq!(units_run(&trace, branch, 2), "1".repeat(STEPS));
+    }
+}
+
+#[test]
+fn faster_rebuilds_the_unconditional_branch_with_weights_that_multiply_up() {
+    let text = "kind = 'faster'\ninterval = 1\ncfg_interval = 4\nlow_boost = 1.2\nhigh_boost = 1.1";
+    assert_eq!(
+        letters_of(&mut *policy(text)),
+        ["FFFFFFFFFFFFFFFFFFFF", "FFFFFFuuFuuuFuuuFuFF"]
+    );
+    let trace = go(&mut *policy(text), run()).unwrap().trace;
+    let bands = |step: usize| {
+        let event = trace
+            .iter()
+            .find(|e| e.at.step == step && e.at.branch == UNCOND)
+            .unwrap();
+        let Move::Reuse { terms, .. } = &event.act else {
+            panic!("{event:?}")
+        };
+        terms[1].weight
+    };
+    assert_eq!(bands(6), Weight::Bands { low: 1.2, high: 1.0 }); // low frequencies in the first half
+    assert_eq!(
+        bands(7),
+        Weight::Bands {
+            low: 1.2 * 1.2,
+            high: 1.0
+        }
+    );
+    assert_eq!(bands(9), Weight::Bands { low: 1.2, high: 1.0 }); // afresh after a step with both branches
+    assert_eq!(
+        bands(11),
+        Weight::Bands {
+            low: 1.2,
+            high: 1.1 * 1.1
+        }
+    ); // high ones in the second
+}
+
+#[test]
+fn faster_adds_what_it_extrapolated_to_the_history() {
+    let trace = go(&mut *policy("kind = 'faster'\ncfg_interval = 1"), run())
+        .unwrap()
+        .trace;
+    let reuse = trace.iter().find(|e| matches!(e.act, Move::Reuse { .. })).unwrap();
+    let value = Value::Raw { unit: 0 };
+    let terms = vec![Term::kept(1.5, value, COND, 0), Term::kept(-0.5, value, COND, 1)];
+    assert_eq!(
+        (reuse.at.step, &reuse.act),
+        (
+            7,
+            &Move::Reuse {
+                value,
+                terms,
+                kept: true
+            }
+        )
+    );
+}
+
+#[test]
+fn ada_looks_the_interval_up_in_its_codebook() {
+    assert_both("kind = 'ada'", "FFrrrrrFrrrrrFrrrrFF");
+    assert_both("kind = 'ada'\ncodebook = 'slow'", "FFrrFrrFrrFrrFrrFrFF");
+    assert_both("kind = 'ada'\nscale = 8.0", "FFFrFrrrFrrrrFFFFFFF");
+}
+
+#[test]
+fn guidance_policies_drop_the_unconditional_branch_late() {
+    let [cond, uncond] = letters_of(&mut *policy("kind = 'adaptive-guidance'\nthreshold = 0.9\nwarmup = 12"));
+    assert_eq!(
+        [cond.as_str(), uncond.as_str()],
+        ["FFFFFFFFFFFFFFFFFFFF", "FFFFFFFFFFFFuuuuuuuF"]
+    );
+    let [cond, uncond] = letters_of(&mut *policy("kind = 'guidance-interval'\nfrom = 0.1\nto = 0.3"));
+    assert_eq!(
+        [cond.as_str(), uncond.as_str()],
+        ["FFFFFFFFFFFFFFFFFFFF", "FuFFFFuuuuuuuuuuuuuF"]
+    );
+    // ε = ε_c + w·(ε_c − ε_c): the very prediction, so the guidance scale has no say.
+    let trace = go(&mut *policy("kind = 'guidance-interval'\nto = 0.0"), run())
+        .unwrap()
+        .trace;
+    let unguided = Move::reuse(
+        Value::Output,
+        vec![Term {
+            weight: Weight::Flat(1.0),
+            of: Source::Now { branch: COND },
+        }],
+    );
+    assert!(trace.iter().any(|e| e.act == unguided));
 }

@@ -1,5 +1,6 @@
 //! Cached sampling runs: latents at every step, decisions, what was measured, which blocks ran.
 
+use super::recipe::Recipe;
 use super::{Case, max_abs, number, read_json};
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
@@ -12,11 +13,7 @@ use mixcache_core::sampler::SamplerKind;
 use mixcache_core::schedule::{Grid, Schedule};
 use mixcache_core::tensors::Latent;
 use mixcache_core::weights::Weights;
-use mixcache_policies::data::{Data, TeaCoefficients};
-use mixcache_policies::first_blocks::FirstBlocks;
-use mixcache_policies::off::Off;
 use mixcache_policies::plan::*;
-use mixcache_policies::tea::Tea;
 use serde_json::Value as Json;
 use std::path::Path;
 
@@ -48,82 +45,6 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Json, setting: ReadSe
         }
     }
     Ok(())
-}
-
-/// The policy of a recording, and the steps in which it was not allowed to act.
-struct Recipe {
-    policy: Box<dyn CachePolicy>,
-    full: (usize, usize),
-    data: Data,
-    /// Name of the recorded metric that the looks must show.
-    metric: &'static str,
-}
-
-impl Recipe {
-    fn of(name: &str, config: &Json) -> Result<Result<Recipe, String>> {
-        let get = |key: &str| number(config, &format!("/{key}"));
-        let count = |key: &str| get(key).map_or(0, |n| n as usize);
-        let recipe = |policy, metric| Recipe {
-            policy,
-            full: (0, 0),
-            data: Data::default(),
-            metric,
-        };
-        let has = |key: &str| config.get(key).is_some();
-        if name == "no_cache" {
-            return Ok(Ok(recipe(Box::<Off>::default(), "")));
-        }
-        if name.starts_with("first_block_cache") && has("threshold") {
-            let policy = FirstBlocks::new(get("threshold")? as f32, 1, 0);
-            return Ok(Ok(recipe(Box::new(policy), "diff")));
-        }
-        if has("Fn_compute_blocks") {
-            if !config["taylorseer_order"].is_null() {
-                return Ok(Err("DBCache with a Taylor forecast of the residual".into()));
-            }
-            let threshold = get("residual_diff_threshold")? as f32;
-            let mut policy = FirstBlocks::new(threshold, count("Fn_compute_blocks"), count("Bn_compute_blocks"));
-            policy.warmup = count("max_warmup_steps");
-            policy.max_continuous = count("max_continuous_cached_steps");
-            policy.max_cached = count("max_cached_steps");
-            return Ok(Ok(recipe(Box::new(policy), "diff")));
-        }
-        if has("coefficients") {
-            let polynomial = config["coefficients"].as_array().context("no list `coefficients`")?;
-            let signal = config["signal"].as_str().context("no text `signal`")?;
-            let coefficients = TeaCoefficients {
-                model: "any".into(),
-                source: "the recording".into(),
-                signal: match signal {
-                    input if input.starts_with("modulated input") => Signal::Input,
-                    embedding if embedding.starts_with("temb") => Signal::Time(TimeSignal::Embedding),
-                    _ => Signal::Time(TimeSignal::Projection),
-                },
-                polynomial: polynomial.iter().filter_map(Json::as_f64).collect(),
-                range: [f64::NEG_INFINITY, f64::INFINITY],
-            };
-            let full = match config["forced"].as_str() {
-                Some("first and last step") => (1, 1),
-                // The reference counts calls, two a step.
-                _ => (
-                    get("ret_steps_calls")? as usize / 2,
-                    count("steps").saturating_sub(get("cutoff_calls")? as usize / 2),
-                ),
-            };
-            let data = Data {
-                tea: [("recorded".into(), coefficients)].into(),
-                ..Data::default()
-            };
-            let policy = Box::new(Tea::new(get("threshold")?, "recorded"));
-            return Ok(Ok(Recipe {
-                policy,
-                full,
-                data,
-                metric: "rel_l1",
-            }));
-        }
-        Ok(Err("its policy is not built yet".into()))
-    }
 }
 
 /// The inputs of all recordings in a folder.
@@ -270,11 +191,13 @@ impl Setting {
                 different as f64,
                 0.0,
             );
-            case.measured(
-                format!("{compared} values of {metric}, relative difference (worst)"),
-                furthest,
-                METRICS,
-            );
+            if compared > 0 {
+                case.measured(
+                    format!("{compared} values of {metric}, relative difference (worst)"),
+                    furthest,
+                    METRICS,
+                );
+            }
         }
         let passes = passes(recorded)?;
         let differs = |pass: &&Pass| {
@@ -365,10 +288,27 @@ fn passes(recorded: &Json) -> Result<Vec<Pass>> {
             (UnitKind::CrossAttn, "attn2"),
             (UnitKind::Mlp, "ffn"),
         ];
-        passes.push(Pass {
-            place: place_of(&row)?,
-            kinds: modules.map(|(kind, module)| (vec![kind], text(&row[module]))).into(),
+        let kinds = modules.map(|(kind, module)| (vec![kind], text(&row[module])));
+        if row["branch"] != "batched" {
+            passes.push(Pass {
+                place: place_of(&row)?,
+                kinds: kinds.into(),
+            });
+            continue;
+        }
+        // One pass of both branches, or of the conditional one alone.
+        let step = number(&row, "/step")? as usize;
+        let alone = number(&row, "/batch")? != 2.0;
+        let uncond = kinds.clone().map(|(kinds, blocks)| match alone {
+            true => (kinds, "0".repeat(blocks.len())),
+            false => (kinds, blocks),
         });
+        for (branch, kinds) in [(COND, kinds), (UNCOND, uncond)] {
+            passes.push(Pass {
+                place: (step, branch),
+                kinds: kinds.into(),
+            });
+        }
     }
     let all = [UnitKind::SelfAttn, UnitKind::Mlp, UnitKind::Fused];
     passes.extend(rows("trace_blocks_run").iter().enumerate().map(|(step, row)| Pass {

@@ -353,10 +353,7 @@ mod tests {
             weight: Weight::Flat(1.0),
             of,
         }];
-        let act = Move::Reuse {
-            value: Value::Output,
-            terms,
-        };
+        let act = Move::reuse(Value::Output, terms);
         let mut cfg = event(0, "reuse", Some("output"), (0, 0));
         cfg.move_json = serde_json::to_string(&act).unwrap();
         assert_eq!(kind(&cfg), "output rebuilt from the other branch");

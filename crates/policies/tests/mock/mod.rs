@@ -3,7 +3,7 @@
 
 use mixcache_policies::PolicySpec;
 use mixcache_policies::chain::{Dit, Feature, Planes, pass};
-use mixcache_policies::data::{Data, Impact, MixCalibration, TeaCoefficients};
+use mixcache_policies::data::{Data, Impact, MagRatios, MixCalibration, TeaCoefficients};
 use mixcache_policies::plan::*;
 use mixcache_policies::store::{Costs, Store, WalkError};
 use std::cell::Cell;
@@ -46,6 +46,12 @@ impl Feature for Number {
 impl Planes for Number {
     fn low_pass(&self) -> Number {
         Number(self.0) // a constant plane: all of it is low
+    }
+    fn denoised(&self, _: f32) -> Number {
+        Number(self.0) // a single frequency: its gain is the mean gain, 1
+    }
+    fn dot(&self, other: &Number) -> f32 {
+        self.0 * other.0
     }
 }
 
@@ -121,6 +127,12 @@ pub fn run() -> Run {
             block: 1.5,
         },
     };
+    let ratios = MagRatios {
+        model: "mock".into(),
+        source: "invented for the tests".into(),
+        cond: vec![0.98; STEPS],
+        uncond: vec![0.97; STEPS],
+    };
     Run {
         model: "mock".into(),
         units: (0..8).flat_map(|block| kinds.map(unit(block))).collect(),
@@ -153,6 +165,7 @@ pub fn run() -> Run {
             ]
             .into(),
             mix: [("mock".into(), calibration)].into(),
+            ratios: [("mock".into(), ratios)].into(),
             ..Data::default()
         }),
     }
@@ -234,17 +247,21 @@ pub fn policy(toml: &str) -> Box<dyn CachePolicy> {
 }
 
 /// One letter a step: F computed, o output, r residual of the whole stack, x output minus input,
-/// u unconditional branch rebuilt, b a range of blocks replaced.
+/// u unconditional branch rebuilt, b a range of blocks replaced, s a stored hidden state, m outputs of modules.
 pub fn letters(trace: &[Event], branch: usize) -> String {
-    let mut letters = vec!['F'; STEPS];
+    let steps = trace.last().map_or(0, |e| e.at.step + 1);
+    let mut letters = vec!['F'; steps];
     for event in trace.iter().filter(|e| e.at.branch == branch) {
-        if let Move::Reuse { value, terms } = &event.act {
+        if let Move::Reuse { value, terms, .. } = &event.act {
             letters[event.at.step] = match value {
-                _ if terms.len() > 1 => 'u',
+                _ if terms.iter().any(|term| matches!(term.of, Source::Now { .. })) => 'u',
                 Value::Output => 'o',
                 Value::Change => 'x',
                 Value::Delta { from: 0, to: 24 } => 'r',
-                _ => 'b',
+                Value::Delta { .. } => 'b',
+                Value::State { .. } => 's',
+                Value::Raw { .. } => 'm',
+                Value::Latent => unreachable!("never reused"),
             };
         }
     }
