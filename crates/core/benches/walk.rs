@@ -4,7 +4,8 @@ use burn::tensor::FloatDType;
 use criterion::{Criterion, criterion_group, criterion_main};
 use mixcache_core::denoise::{CacheLimits, Guidance, run_of};
 use mixcache_core::device;
-use mixcache_core::mini::{GRID, GUIDANCE, Mini, SHIFT};
+use mixcache_core::mini::{self, GRID};
+use mixcache_core::models::Chain;
 use mixcache_core::noise::noise;
 use mixcache_core::schedule::{Grid, Schedule};
 use mixcache_core::tensors::Latent;
@@ -16,14 +17,19 @@ use mixcache_policies::store::Store;
 
 fn walk(criterion: &mut Criterion) {
     let device = device::open("cpu").expect("the CPU is always there");
-    let mini = Mini::load(&device, FloatDType::F32).expect("the embedded model loads");
-    let chain = mini.wan.on(GRID, 1).expect("its own grid");
-    let text = mini.text.encode("a star spins on red", &device).expect("known words");
-    let cond = mini.wan.condition(text).expect("its own width");
+    let embedded = mini::find("wan-mini").expect("it is embedded");
+    let mini = embedded
+        .load(&device, FloatDType::F32)
+        .expect("the embedded model loads");
+    let prompt = mini.text.encode("a star spins on red", &device).expect("known words");
+    let chain = mini.model.on(GRID, 1, prompt.states.dims()[1]).expect("its own grid");
+    let cond = mini.model.condition(prompt, embedded.guidance).expect("its own width");
     let shape = chain.latent_shape();
     let latent = Latent::from_host(noise(1, &shape), shape, &device);
-    let schedule = Schedule::new(Grid::Wan, 50, SHIFT);
-    let guidance = Guidance::TwoPass { scale: GUIDANCE };
+    let schedule = Schedule::new(Grid::Wan, 50, embedded.shift);
+    let guidance = Guidance::TwoPass {
+        scale: embedded.guidance,
+    };
     let run = run_of(&chain, &schedule, guidance, CacheLimits::NONE, Data::default().into());
     let mut group = criterion.benchmark_group("pass");
     group.sample_size(20);

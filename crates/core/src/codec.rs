@@ -22,7 +22,7 @@ impl PatchCodec {
     /// [`WeightsError::Mismatch`] when they are missing or of other shapes.
     pub fn load(weights: Weights, device: &Device) -> Result<PatchCodec, WeightsError> {
         let pixels = PATCH.iter().product::<usize>() * 3;
-        let mut loader = Loader::files(weights, str::to_string, device, FloatDType::F32);
+        let mut loader = Loader::files(weights, std::convert::identity, device, FloatDType::F32);
         let basis = loader.take("basis", [COMPONENTS, pixels]);
         let mean = loader.take("mean", [pixels]).unsqueeze();
         let scale: Tensor<1> = loader.take("scale", [COMPONENTS]);

@@ -1,6 +1,6 @@
 //! The one sampling loop: every video of the project comes out of it, cached or not.
 
-use crate::models::wan::WanChain;
+use crate::models::Chain;
 use crate::sampler::{Sampler, SamplerKind};
 use crate::schedule::Schedule;
 use crate::tensors::Latent;
@@ -17,7 +17,7 @@ use std::time::Instant;
 #[derive(Copy, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Guidance {
-    /// One conditional pass a step.
+    /// One conditional pass a step: no guidance, or one whose scale is an input of the model.
     None,
     /// Two passes a step, conditional first.
     TwoPass {
@@ -46,7 +46,7 @@ impl Guidance {
             Guidance::Batched { .. } => 2,
         }
     }
-    /// The scale, 1 without guidance.
+    /// The scale, 1 where no predictions are combined.
     pub fn scale(self) -> f32 {
         match self {
             Guidance::None => 1.0,
@@ -72,8 +72,14 @@ impl CacheLimits {
     };
 }
 
-/// What a policy is told of a run: the chain made by `Wan::on` with the batch of `guidance`.
-pub fn run_of(chain: &WanChain, schedule: &Schedule, guidance: Guidance, limits: CacheLimits, data: Arc<Data>) -> Run {
+/// What a policy is told of a run: the chain made for the batch of `guidance`.
+pub fn run_of(
+    chain: &impl Chain,
+    schedule: &Schedule,
+    guidance: Guidance,
+    limits: CacheLimits,
+    data: Arc<Data>,
+) -> Run {
     Run {
         model: chain.model().to_string(),
         units: chain.units(),
@@ -83,7 +89,9 @@ pub fn run_of(chain: &WanChain, schedule: &Schedule, guidance: Guidance, limits:
         sigmas: schedule.sigmas[..schedule.steps()].to_vec(),
         timesteps: schedule.timesteps.clone(),
         full: limits.full,
+        signals: chain.signals(),
         hidden_bytes: chain.hidden_bytes(),
+        input_bytes: chain.input_bytes(),
         latent_bytes: chain.latent_bytes(),
         budget_bytes: limits.budget_bytes,
         data,

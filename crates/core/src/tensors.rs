@@ -5,9 +5,35 @@ use mixcache_policies::chain::{Feature, Planes};
 use mixcache_policies::sea::gains;
 use std::f64::consts::TAU;
 
-/// Hidden state of the video tokens `[b, tokens, d]`, in the dtype of the run.
+/// Hidden state `[b, tokens, d]`, in the dtype of the run: the video tokens and, behind them, those of
+/// the text where the model updates both. Arithmetic is on all tokens, distances are of the video alone.
 #[derive(Clone, Debug)]
-pub struct Hidden(pub Tensor<3>);
+pub struct Hidden {
+    /// `[b, tokens, d]`
+    pub tokens: Tensor<3>,
+    /// How many tokens are the video's.
+    pub video: usize,
+}
+
+impl Hidden {
+    /// A hidden state without text.
+    pub fn of_video(tokens: Tensor<3>) -> Hidden {
+        let video = tokens.dims()[1];
+        Hidden { tokens, video }
+    }
+    /// The video tokens `[b, video, d]`.
+    pub fn video_tokens(&self) -> Tensor<3> {
+        match self.tokens.dims()[1] {
+            all if all == self.video => self.tokens.clone(),
+            _ => self.tokens.clone().narrow(1, 0, self.video),
+        }
+    }
+    /// The same split with other tokens.
+    fn with(&self, tokens: Tensor<3>) -> Hidden {
+        let video = self.video;
+        Hidden { tokens, video }
+    }
+}
 
 /// Latent or prediction `[b, c, f, h, w]`, in f32 whatever the dtype of the run: the sampler and the
 /// guidance work in full precision.
@@ -15,10 +41,10 @@ pub struct Hidden(pub Tensor<3>);
 pub struct Latent(pub Tensor<5>);
 
 impl Hidden {
-    /// Mean over tokens of `‖self‖₂ / ‖before‖₂`, in f32, left on the device: MagCache's magnitude ratio of
+    /// Mean over video tokens of `‖self‖₂ / ‖before‖₂`, in f32, left on the device: MagCache's magnitude ratio of
     /// a residual and the one a step before (arXiv 2506.09045).
     pub fn magnitude_ratio(&self, before: &Hidden) -> Tensor<1> {
-        let norms = |x: &Hidden| x.0.clone().cast(FloatDType::F32).square().sum_dim(2).sqrt(); // [b, n, 1]
+        let norms = |x: &Hidden| x.video_tokens().cast(FloatDType::F32).square().sum_dim(2).sqrt(); // [b, n, 1]
         (norms(self) / norms(before)).mean()
     }
 }
@@ -79,16 +105,18 @@ fn read(scalars: Vec<Tensor<1>>) -> Vec<f32> {
 impl Feature for Hidden {
     type Scalar = Tensor<1>;
     fn add_scaled(self, weight: f32, other: &Self) -> Self {
-        Hidden(add_scaled(self.0, weight, &other.0))
+        let video = self.video;
+        let tokens = add_scaled(self.tokens, weight, &other.tokens);
+        Hidden { tokens, video }
     }
     fn scaled(&self, weight: f32) -> Self {
-        Hidden(self.0.clone().mul_scalar(weight))
+        self.with(self.tokens.clone().mul_scalar(weight))
     }
     fn since(&self, before: Self) -> Self {
-        Hidden(self.0.clone() - before.0)
+        self.with(self.tokens.clone() - before.tokens)
     }
     fn l1_pair(&self, other: &Self) -> [Tensor<1>; 2] {
-        l1_pair(&self.0, &other.0)
+        l1_pair(&self.video_tokens(), &other.video_tokens())
     }
     fn read(scalars: Vec<Tensor<1>>) -> Vec<f32> {
         read(scalars)
@@ -259,7 +287,8 @@ mod tests {
 
     #[test]
     fn the_magnitude_ratio_weighs_every_token_alike() {
-        let of = |values: [f32; 4]| Hidden(Tensor::<1>::from_floats(values, &Device::flex()).reshape([1, 2, 2]));
+        let of =
+            |values: [f32; 4]| Hidden::of_video(Tensor::<1>::from_floats(values, &Device::flex()).reshape([1, 2, 2]));
         // Token norms 5 and 100 after 1 and 200: ratios 5 and 0.5.
         let ratio = of([3.0, 4.0, 60.0, 80.0]).magnitude_ratio(&of([0.0, 1.0, 120.0, 160.0]));
         assert!((host(ratio)[0] - 2.75).abs() < 1e-6); // rounding
@@ -269,7 +298,18 @@ mod tests {
     fn a_look_at_half_precision_sums_in_f32() {
         // 4096 ones: a sum kept in bf16 would stall at 256, where the next number is 258.
         let ones = Tensor::<3>::ones([1, 64, 64], (&Device::flex(), burn::tensor::DType::BF16));
-        let (a, b) = (Hidden(ones.clone().mul_scalar(3.0)), Hidden(ones));
+        let [a, b] = [ones.clone().mul_scalar(3.0), ones].map(Hidden::of_video);
         assert_eq!(Hidden::read(a.l1_pair(&b).into()), [2.0, 1.0]);
+    }
+
+    #[test]
+    fn text_tokens_are_cached_but_not_measured() {
+        let hidden = |video: f32, text: f32| Hidden {
+            tokens: Tensor::<3>::from_floats([[[video], [video], [text]]], &Device::flex()),
+            video: 2,
+        };
+        let (old, new) = (hidden(1.0, 5.0), hidden(3.0, -5.0));
+        assert_eq!(Hidden::read(new.l1_pair(&old).into()), [2.0, 1.0]);
+        assert_eq!(host(new.since(old).tokens), [2.0, 2.0, -10.0]);
     }
 }

@@ -1,5 +1,6 @@
 //! Prompts of a closed vocabulary: a table of word vectors in place of a text encoder.
 
+use crate::models::Prompt;
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// A closed vocabulary and its word vectors.
@@ -50,19 +51,22 @@ impl Vocabulary {
     pub fn width(&self) -> usize {
         self.table.len() / self.words.len()
     }
-    /// The word vectors of a prompt `[1, words, width]`, split at single spaces, in lower case. The empty
-    /// prompt is one row of zeros: padding, which is what the model saw when a caption was dropped.
+    /// A prompt's word vectors and their mean, split at single spaces, in lower case. The empty prompt is
+    /// one row of zeros: padding, which is what the model saw when a caption was dropped.
     ///
     /// # Errors
     /// [`PromptError`] naming the unknown word and the known ones.
-    pub fn encode(&self, prompt: &str, device: &Device) -> Result<Tensor<3>, PromptError> {
+    pub fn encode(&self, prompt: &str, device: &Device) -> Result<Prompt, PromptError> {
         let width = self.width();
         let rows = match prompt {
             "" => vec![0.0; width],
             prompt => self.rows(prompt)?,
         };
         let shape = [1, rows.len() / width, width];
-        Ok(Tensor::from_data(TensorData::new(rows, shape), device))
+        Ok(Prompt::averaged(Tensor::from_data(
+            TensorData::new(rows, shape),
+            device,
+        )))
     }
     fn rows(&self, prompt: &str) -> Result<Vec<f32>, PromptError> {
         let found = prompt.split(' ').count();
@@ -91,9 +95,10 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_is_the_vectors_of_its_words() {
-        let rows = vocabulary().encode("A cat", &Device::flex()).unwrap();
-        assert_eq!(crate::tensors::host(rows), [1.0, 2.0, 3.0, 4.0]);
+    fn a_prompt_is_the_vectors_of_its_words_and_their_mean() {
+        let prompt = vocabulary().encode("A cat", &Device::flex()).unwrap();
+        assert_eq!(crate::tensors::host(prompt.states), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(crate::tensors::host(prompt.pooled), [2.0, 3.0]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Why weights could not be used.
@@ -224,6 +225,20 @@ fn floats(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
     }
 }
 
+/// The numbers of a part of a stored tensor.
+fn floats_of(part: Part, bytes: &[u8], info: &TensorInfo) -> Vec<f32> {
+    let inner = info.shape[part.axis + 1..].iter().product::<usize>() * info.dtype.bitsize() / 8; // bytes of an index
+    let slices = bytes.chunks_exact(part.total * inner);
+    slices
+        .flat_map(|slice| floats(&slice[part.start * inner..][..part.len * inner], info.dtype))
+        .collect()
+}
+
+fn whole(key: &str) -> Place {
+    let key = key.to_string();
+    Place { key, part: None }
+}
+
 /// Weight `[in, out]` and bias `[out]` of a linear layer: the order in which a matrix product reads
 /// them fastest, transposed once while loading.
 #[derive(Clone, Debug)]
@@ -233,6 +248,61 @@ pub struct Linear {
     /// `[out]`
     pub bias: Tensor<1>,
 }
+
+/// Where a checkpoint keeps a tensor of the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Name in the file.
+    pub key: String,
+    /// The part of what stands under that name; none = all of it.
+    pub part: Option<Part>,
+}
+
+impl Place {
+    /// With every first text of `pairs` replaced by its second, in order.
+    pub fn renamed(mut self, pairs: &[(&str, &str)]) -> Place {
+        for (from, to) in pairs {
+            self.key = self.key.replace(from, to);
+        }
+        self
+    }
+}
+
+/// A part of a stored tensor, along one of its axes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The axis: of a linear layer 0 are its outputs, 1 its inputs.
+    pub axis: usize,
+    /// First index of the part.
+    pub start: usize,
+    /// Its length.
+    pub len: usize,
+    /// Length of the whole axis.
+    pub total: usize,
+}
+
+impl Part {
+    /// Outputs `outputs` of a linear layer that has `total` of them.
+    pub fn outputs(outputs: Range<usize>, total: usize) -> Part {
+        Part {
+            axis: 0,
+            start: outputs.start,
+            len: outputs.len(),
+            total,
+        }
+    }
+    /// Inputs `inputs` of a linear layer that has `total` of them.
+    pub fn inputs(inputs: Range<usize>, total: usize) -> Part {
+        let axis = 1;
+        Part {
+            axis,
+            ..Part::outputs(inputs, total)
+        }
+    }
+}
+
+/// From where the model's own names put a tensor to where a checkpoint has it.
+pub type Layout = fn(Place) -> Place;
 
 enum Source {
     Files(Weights),
@@ -244,28 +314,28 @@ pub struct Loader<'a> {
     source: Source,
     device: &'a Device,
     dtype: FloatDType,
-    rename: fn(&str) -> String,
+    layout: Layout,
     taken: BTreeSet<String>,
     missing: Vec<String>,
     misshapen: Vec<String>,
 }
 
 impl<'a> Loader<'a> {
-    /// Takes tensors from a checkpoint. `rename` turns the model's own names into those of the file.
-    pub fn files(weights: Weights, rename: fn(&str) -> String, device: &'a Device, dtype: FloatDType) -> Self {
-        Loader::new(Source::Files(weights), rename, device, dtype)
+    /// Takes tensors from a checkpoint that keeps them in `layout`.
+    pub fn files(weights: Weights, layout: Layout, device: &'a Device, dtype: FloatDType) -> Self {
+        Loader::new(Source::Files(weights), layout, device, dtype)
     }
     /// Draws every tensor at random, for runs that only measure speed.
     pub fn random(seed: u64, device: &'a Device, dtype: FloatDType) -> Self {
         device.seed(seed);
-        Loader::new(Source::Random, str::to_string, device, dtype)
+        Loader::new(Source::Random, std::convert::identity, device, dtype)
     }
-    fn new(source: Source, rename: fn(&str) -> String, device: &'a Device, dtype: FloatDType) -> Self {
+    fn new(source: Source, layout: Layout, device: &'a Device, dtype: FloatDType) -> Self {
         Loader {
             source,
             device,
             dtype,
-            rename,
+            layout,
             taken: BTreeSet::new(),
             missing: vec![],
             misshapen: vec![],
@@ -277,7 +347,7 @@ impl<'a> Loader<'a> {
     }
     /// A tensor kept in f32 in every run, like those of norms and modulation.
     pub fn take<const D: usize>(&mut self, key: &str, shape: [usize; D]) -> Tensor<D> {
-        self.tensor(key, &shape, shape, FloatDType::F32, None)
+        self.tensor(whole(key), &shape, shape, FloatDType::F32, None)
     }
     /// A linear layer in the dtype of the run.
     pub fn linear(&mut self, key: &str, from: usize, to: usize) -> Linear {
@@ -288,16 +358,42 @@ impl<'a> Loader<'a> {
     pub fn linear_in(&mut self, dtype: FloatDType, key: &str, stored: &[usize]) -> Linear {
         let (to, from) = (stored[0], stored[1..].iter().product());
         Linear {
-            weight: self.tensor(&format!("{key}.weight"), stored, [from, to], dtype, Some([to, from])),
-            bias: self.tensor(&format!("{key}.bias"), &[to], [to], dtype, None),
+            weight: self.tensor(
+                whole(&format!("{key}.weight")),
+                stored,
+                [from, to],
+                dtype,
+                Some([to, from]),
+            ),
+            bias: self.tensor(whole(&format!("{key}.bias")), &[to], [to], dtype, None),
         }
     }
-    /// `stored` is the shape expected in the file, `shape` the one wanted; `transposed` the matrix
-    /// `[rows, columns]` to transpose on the way. What does not fit is noted, and an empty stand-in
-    /// returned, so that one error can name everything.
+    /// A part of a linear layer, in the dtype of the run, as a layer of its own. Of parts of the inputs,
+    /// whose outputs add up, the first has the bias, the others zeros.
+    pub fn linear_part(&mut self, key: &str, from: usize, to: usize, part: Part) -> Linear {
+        let dtype = self.dtype;
+        let place = |tensor: &str, part| Place {
+            key: format!("{key}.{tensor}"),
+            part,
+        };
+        let weight = place("weight", Some(part));
+        let bias = match (part.axis, part.start) {
+            (0, _) => Some(place("bias", Some(part))),
+            (_, 0) => Some(place("bias", None)),
+            _ => None,
+        };
+        let zeros = Tensor::zeros([to], (self.device, DType::from(dtype)));
+        Linear {
+            weight: self.tensor(weight, &[to, from], [from, to], dtype, Some([to, from])),
+            bias: bias.map_or(zeros, |place| self.tensor(place, &[to], [to], dtype, None)),
+        }
+    }
+    /// `stored` is the shape expected in the file, or of the part of it, `shape` the one wanted;
+    /// `transposed` the matrix `[rows, columns]` to transpose on the way. What does not fit is noted, and
+    /// an empty stand-in returned, so that one error can name everything.
     fn tensor<const D: usize>(
         &mut self,
-        key: &str,
+        place: Place,
         stored: &[usize],
         shape: [usize; D],
         dtype: FloatDType,
@@ -312,21 +408,28 @@ impl<'a> Loader<'a> {
                 return Tensor::random(shape, Distribution::Normal(0.0, spread), (self.device, dtype));
             }
         };
-        let key = (self.rename)(key);
+        let Place { key, part } = (self.layout)(place);
+        let mut stored = stored.to_vec(); // in the file, with all parts
+        if let Some(part) = part {
+            stored[part.axis] = part.total;
+        }
         let found = weights.find(&key);
-        self.taken.insert(key.clone());
+        // Several parts of one tensor are one complaint.
+        let is_new = self.taken.insert(key.clone());
         let Some((bytes, info)) = found else {
-            self.missing.push(format!("{key} {stored:?}"));
+            self.missing.extend(is_new.then(|| format!("{key} {stored:?}")));
             return Tensor::zeros([1; D], self.device);
         };
         if info.shape != stored || !is_float(info.dtype) {
             let (found, kind) = (&info.shape, info.dtype);
-            self.misshapen.push(format!(
-                "{key}: found {found:?} {kind:?}, expected {stored:?} in F32, F16 or BF16"
-            ));
+            let complaint = format!("{key}: found {found:?} {kind:?}, expected {stored:?} in F32, F16 or BF16");
+            self.misshapen.extend(is_new.then_some(complaint));
             return Tensor::zeros([1; D], self.device);
         }
-        let mut values = floats(bytes, info.dtype);
+        let mut values = match part {
+            None => floats(bytes, info.dtype),
+            Some(part) => floats_of(part, bytes, info),
+        };
         if let Some([rows, columns]) = transposed {
             values = transpose(&values, rows, columns);
         }

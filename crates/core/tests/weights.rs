@@ -1,6 +1,7 @@
 //! A checkpoint that does not fit is refused with everything that is wrong with it.
 
 use burn::tensor::{Device, FloatDType};
+use mixcache_core::models::hunyuan::{Hunyuan, HunyuanConfig};
 use mixcache_core::models::wan::{Wan, WanConfig};
 use mixcache_core::weights::{Weights, WeightsError};
 use std::fs;
@@ -40,6 +41,39 @@ fn a_tensor_of_another_shape_is_named_with_both_shapes() {
         &case().join("diffusers.safetensors"),
     );
     let line = "misshapen: condition_embedder.text_embedder.linear_1.weight: found [64, 48] F32, expected [64, 32]";
+    assert!(error.contains(line), "{error}");
+}
+
+/// Why a HunyuanVideo of other sizes than the recorded one cannot use its weights.
+fn hunyuan_refusal(file: &str, resize: fn(&mut HunyuanConfig)) -> String {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/hunyuan/hy_a");
+    let mut config = HunyuanConfig::parse(&fs::read_to_string(case.join("config.json")).unwrap()).unwrap();
+    resize(&mut config);
+    let weights = Weights::open(&case.join(file)).unwrap();
+    let loaded = Hunyuan::load(config, weights, &Device::flex(), FloatDType::F32);
+    loaded.err().expect("the weights do not fit").to_string()
+}
+
+#[test]
+fn a_layer_that_is_taken_in_parts_is_named_once_under_the_name_it_has_in_the_file() {
+    let error = hunyuan_refusal("original.safetensors", |config| config.double_layers = 3);
+    assert!(
+        error.contains("missing: double_blocks.2.img_mod.linear.weight [192, 32]"),
+        "{error}"
+    );
+    assert!(error.contains("missing: 14 more"), "{error}"); // 24 tensors a double block, ten named
+    let error = hunyuan_refusal("original.safetensors", |config| config.mlp_dim = 96);
+    let line = "misshapen: double_blocks.0.img_mlp.fc1.weight: found [64, 32] F32, expected [96, 32]";
+    assert!(error.contains(line), "{error}");
+    // Three tensors in each of four streams; of a single block two weights and a bias, taken in six parts.
+    assert!(error.contains("misshapen: 8 more"), "{error}");
+    let error = hunyuan_refusal("diffusers.safetensors", |config| config.single_layers = 1);
+    assert!(
+        error.contains("unknown: single_transformer_blocks.1.attn.norm_k.weight"),
+        "{error}"
+    );
+    let error = hunyuan_refusal("diffusers.safetensors", |config| config.pooled_dim = 10);
+    let line = "misshapen: time_text_embed.text_embedder.linear_1.weight: found [32, 12] F32, expected [32, 10]";
     assert!(error.contains(line), "{error}");
 }
 

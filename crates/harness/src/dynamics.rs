@@ -177,6 +177,9 @@ impl<D: Dit<Hidden = Hidden, Latent = Latent>> Dit for Watched<'_, D> {
         }
         hidden
     }
+    fn first_input(&self, hidden: &Hidden, (_, ctx): &Self::Ctx) -> Hidden {
+        self.dit.first_input(hidden, ctx)
+    }
     fn head(&self, hidden: Hidden, (branch, ctx): &Self::Ctx) -> Latent {
         let mut state = self.state.borrow_mut();
         let own = &mut state.branches[*branch];

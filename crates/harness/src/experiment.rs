@@ -36,6 +36,8 @@ pub struct Experiment {
     pub data: Data,
     /// What was substituted for what; empty when nothing was.
     pub substituted: String,
+    /// Whether another model stands in for the one the file names.
+    pub on_stand_in: bool,
 }
 
 /// One policy with one setting of its knobs.
@@ -71,7 +73,7 @@ struct Wire {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WireModel {
-    /// Preset, one of [`mixcache_core::models::wan::WanConfig::PRESETS`].
+    /// Preset, one of [`mixcache_core::models::Config::presets`].
     pub name: String,
     /// Checkpoint: file or folder. `--weights` overrides it.
     pub weights: Option<PathBuf>,
@@ -114,30 +116,31 @@ pub struct WireSampler {
     pub shift: f64,
     /// Guidance scale w.
     pub guidance: f32,
-    /// Two passes a step, or one with both conditions as a batch.
-    #[serde(default)]
-    pub guidance_mode: GuidanceMode,
+    /// How guidance is run; two passes a step where the model leaves a choice and the file makes none.
+    pub guidance_mode: Option<GuidanceMode>,
     /// First steps in which no policy may reuse.
     pub full_first: usize,
     /// Last steps in which no policy may reuse.
     pub full_last: usize,
 }
 
-/// How the two branches of classifier-free guidance are run.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How guidance is run.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GuidanceMode {
-    /// One pass for each branch: what caches of a branch need.
-    #[default]
+    /// One pass for each branch of classifier-free guidance: what caches of a branch need.
     TwoPass,
     /// One pass over both as a batch: the other baseline a speed-up must be quoted against.
     Batched,
+    /// The scale is an input of the model, as of HunyuanVideo: one pass.
+    Embedded,
 }
 
 impl GuidanceMode {
     /// This mode at scale `w`; 1 means no guidance.
     pub fn at(self, scale: f32) -> Guidance {
         match self {
+            GuidanceMode::Embedded => Guidance::None,
             _ if scale == 1.0 => Guidance::None,
             GuidanceMode::TwoPass => Guidance::TwoPass { scale },
             GuidanceMode::Batched => Guidance::Batched { scale },
@@ -289,6 +292,7 @@ impl Experiment {
             policies,
             data,
             substituted: String::new(),
+            on_stand_in: false,
         })
     }
 
@@ -315,6 +319,7 @@ impl Experiment {
         let Some(stand_in) = self.stand_in.take() else {
             bail!("{why}, and {} names no [stand_in]: give --weights DIR", self.name);
         };
+        self.on_stand_in = true;
         self.substituted = format!("{} stands in for {}: {why}", stand_in.model, self.model.name);
         self.model = WireModel {
             name: stand_in.model,

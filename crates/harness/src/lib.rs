@@ -6,6 +6,7 @@
 //! model with its references. [`verbs`] is what the program can be told to do.
 
 pub mod clock;
+pub mod dry;
 pub mod dynamics;
 pub mod experiment;
 pub mod machine;
@@ -16,6 +17,7 @@ pub mod report;
 pub mod runner;
 pub mod schema;
 pub mod subject;
+pub mod timing;
 pub mod trace;
 pub mod verbs;
 pub mod video;

@@ -1,7 +1,9 @@
 //! `mixcache`: benchmark cache policies for video diffusion transformers.
 
 use clap::{Parser, Subcommand};
-use mixcache_harness::verbs::{calibrate, dynamics, export, list, parity, replay, report, sweep, trace, verify};
+use mixcache_harness::verbs::{
+    calibrate, dynamics, export, list, parity, replay, report, scaling, sweep, time, trace, verify,
+};
 
 /// Benchmark cache policies for video diffusion transformers.
 #[derive(Parser)]
@@ -16,6 +18,8 @@ enum Verb {
     List(list::Args),
     Sweep(sweep::Args),
     Replay(replay::Args),
+    Time(time::Args),
+    Scaling(scaling::Args),
     Trace(trace::Args),
     Verify(verify::Args),
     Calibrate(calibrate::Args),
@@ -30,6 +34,8 @@ fn main() -> std::process::ExitCode {
         Verb::List(args) => list::run(args),
         Verb::Sweep(args) => sweep::run(args),
         Verb::Replay(args) => replay::run(args),
+        Verb::Time(args) => time::run(args),
+        Verb::Scaling(args) => scaling::run(args),
         Verb::Trace(args) => trace::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Calibrate(args) => calibrate::run(args),

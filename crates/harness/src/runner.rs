@@ -9,7 +9,7 @@ use crate::subject::Subject;
 use crate::trace::event_rows;
 use anyhow::{Result, ensure};
 use mixcache_core::denoise::{CacheLimits, Guidance, Job, Outcome, denoise, run_of};
-use mixcache_core::models::wan::{WanChain, WanCond};
+use mixcache_core::models::{Chain, Cond, ModelChain};
 use mixcache_core::sampler::SamplerKind;
 use mixcache_core::schedule::Schedule;
 use mixcache_core::tensors::Latent;
@@ -53,7 +53,7 @@ pub struct Runner<'a> {
 /// A denoising that only lacks its policy.
 pub struct Prepared<'a> {
     /// The model on the grid of the clip.
-    pub chain: WanChain<'a>,
+    pub chain: ModelChain<'a>,
     /// What the policy is told.
     pub run: Run,
     /// Noise levels.
@@ -65,7 +65,7 @@ pub struct Prepared<'a> {
     /// Initial noise.
     pub noise: Latent,
     /// A condition for each pass of a step.
-    pub conds: Vec<WanCond>,
+    pub conds: Vec<Cond>,
 }
 
 impl Prepared<'_> {
@@ -100,24 +100,33 @@ impl<'a> Runner<'a> {
     /// One error with all reasons.
     pub fn check(&self) -> Result<()> {
         let mut reasons = vec![];
+        let prompts = &self.experiment.runs.prompts;
+        let tokens = |prompt: &&String| self.subject.chain(1, prompt).map_or(0, |chain| chain.hidden_shape()[1]);
+        let longest = prompts.iter().max_by_key(tokens).expect("an experiment has prompts"); // holds most
         for variant in &self.experiment.policies {
+            if let Err(reason) = self.mode(variant) {
+                reasons.extend(Some(reason.to_string()).filter(|reason| !reasons.contains(reason)));
+                continue;
+            }
             let mut policy = variant.spec.policy();
             let steps = policy.steps(self.experiment.sampler.steps);
             if steps == 0 {
                 reasons.push(format!("{}: `steps = 0`: expected at least 1", variant.label));
                 continue;
             }
-            let (run, _) = self.run(variant, steps)?;
+            let (run, _) = self.run(variant, longest, steps)?;
             let fits = policy
                 .begin(&run)
                 .map_err(WalkError::from)
                 .and_then(|claim| claim.check(&run));
-            reasons.extend(fits.err().map(|reason| format!("{}: {reason}", variant.label)));
+            // Knobs for the large model may not fit the small one that stands in: that is a row with its error.
+            let unfit = fits.err().filter(|_| !self.experiment.on_stand_in);
+            reasons.extend(unfit.map(|reason| format!("{}: {reason}", variant.label)));
         }
-        for prompt in &self.experiment.runs.prompts {
+        for prompt in prompts {
             reasons.extend(
                 self.subject
-                    .conds(prompt)
+                    .conds(prompt, self.experiment.sampler.guidance)
                     .err()
                     .map(|reason| format!("prompt \"{prompt}\": {reason:#}")),
             );
@@ -160,12 +169,12 @@ impl<'a> Runner<'a> {
         cells
     }
 
-    /// What a policy is told of a run of this variant.
-    pub fn run(&self, variant: &Variant, steps: usize) -> Result<(Run, Schedule)> {
+    /// What a policy is told of a run of this variant on this prompt.
+    pub fn run(&self, variant: &Variant, prompt: &str, steps: usize) -> Result<(Run, Schedule)> {
         let sampler = &self.experiment.sampler;
-        let guidance = self.mode(variant).at(sampler.guidance);
+        let guidance = self.mode(variant)?.at(sampler.guidance);
         let schedule = Schedule::new(sampler.kind.grid(), steps, sampler.shift);
-        let chain = self.subject.wan.on(self.subject.grid, guidance.batch())?;
+        let chain = self.subject.chain(guidance.batch(), prompt)?;
         let budget_bytes = (self.experiment.runs.cache_budget_gib * (1u64 << 30) as f64) as u64;
         let limits = CacheLimits {
             full: (sampler.full_first, sampler.full_last),
@@ -177,15 +186,15 @@ impl<'a> Runner<'a> {
 
     /// Everything a denoising needs but the policy.
     pub fn prepare(&self, variant: &Variant, prompt: &str, seed: u64, steps: usize) -> Result<Prepared<'a>> {
-        let guidance = self.mode(variant).at(self.experiment.sampler.guidance);
-        let (run, schedule) = self.run(variant, steps)?;
-        let [cond, uncond] = self.subject.conds(prompt)?;
-        let conds = match (guidance.branches(), guidance.batch()) {
-            (2, _) => vec![cond, uncond],
-            (_, 2) => vec![WanCond::batch(vec![cond, uncond])],
-            _ => vec![cond],
-        };
-        let chain = self.subject.wan.on(self.subject.grid, guidance.batch())?;
+        let scale = self.experiment.sampler.guidance;
+        let guidance = self.mode(variant)?.at(scale);
+        let (run, schedule) = self.run(variant, prompt, steps)?;
+        let mut conds = self.subject.conds(prompt, scale)?;
+        match guidance.batch() {
+            2 => conds = vec![Cond::batch(conds)],
+            _ => conds.truncate(guidance.branches()),
+        }
+        let chain = self.subject.chain(guidance.batch(), prompt)?;
         let (noise, sampler) = (self.subject.noise(seed), self.experiment.sampler.kind);
         Ok(Prepared {
             chain,
@@ -240,7 +249,7 @@ impl<'a> Runner<'a> {
         row.steps = steps as u32;
         let prompt = &self.experiment.runs.prompts[cell.prompt];
         let outcome = self.denoise(&cell.variant, &mut *policy, prompt, cell.seed, steps)?;
-        let full = self.run(&cell.variant, planned)?.0.total_flops();
+        let full = self.run(&cell.variant, prompt, planned)?.0.total_flops();
         let costs = outcome.costs;
         row.denoise_s = Some(outcome.denoise_s);
         row.looks_s = Some(costs.looks_s);
@@ -258,7 +267,7 @@ impl<'a> Runner<'a> {
                 metrics::measure(row, frames, reference)?;
             }
         }
-        let run = self.run(&cell.variant, steps)?.0;
+        let run = self.run(&cell.variant, prompt, steps)?.0;
         let events = event_rows(&row.run_key, &run, &outcome.trace);
         row.warnings = policy.warnings().join("; ");
         Ok((events, made))
@@ -269,7 +278,7 @@ impl<'a> Runner<'a> {
         let (experiment, subject) = (self.experiment, self.subject);
         let (sampler, video) = (experiment.sampler, experiment.video);
         let prompt = &experiment.runs.prompts[cell.prompt];
-        let mode = self.mode(&cell.variant);
+        let mode = self.mode(&cell.variant).expect("checked before anything runs");
         let [f, h, w] = subject.grid;
         let definition = (
             (
@@ -296,7 +305,7 @@ impl<'a> Runner<'a> {
             git_revision: env!("MIXCACHE_GIT_REVISION").into(),
             versions: env!("MIXCACHE_VERSIONS").into(),
             machine: self.machine.cpu.clone(),
-            device: mixcache_core::device::describe(subject.wan.device()),
+            device: mixcache_core::device::describe(subject.model.device()),
             dtype: experiment.model.dtype.clone(),
             model: experiment.model.name.clone(),
             weights: subject.weights.clone(),
@@ -309,7 +318,7 @@ impl<'a> Runner<'a> {
             frames: video.frames as u32,
             height: video.height as u32,
             width: video.width as u32,
-            tokens: (f * h * w / subject.wan.config().patch_volume()) as u32,
+            tokens: (f * h * w / subject.model.config().patch_volume()) as u32,
             full_first: sampler.full_first as u32,
             full_last: sampler.full_last as u32,
             threads: rayon::current_num_threads() as u32,
@@ -328,8 +337,22 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn mode(&self, variant: &Variant) -> GuidanceMode {
-        variant.guidance_mode.unwrap_or(self.experiment.sampler.guidance_mode)
+    /// How guidance is run: as asked, unless the model leaves no choice.
+    fn mode(&self, variant: &Variant) -> Result<GuidanceMode> {
+        let asked = variant.guidance_mode.or(self.experiment.sampler.guidance_mode);
+        let embeds = self.subject.model.config().embeds_guidance();
+        let mode = asked.unwrap_or(match embeds {
+            true => GuidanceMode::Embedded,
+            false => GuidanceMode::TwoPass,
+        });
+        let name = &self.experiment.model.name;
+        ensure!(
+            embeds == (mode == GuidanceMode::Embedded),
+            "`guidance_mode = \"{}\"`: {name} {} the guidance scale as an input; leave `guidance_mode` out",
+            name_of(&mode),
+            if embeds { "takes" } else { "does not take" }
+        );
+        Ok(mode)
     }
 }
 

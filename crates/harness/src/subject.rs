@@ -5,26 +5,26 @@ use crate::machine::Machine;
 use crate::metrics::Frames;
 use crate::runner::Reference;
 use anyhow::{Context, Result, ensure};
-use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{FloatDType, Tensor, TensorData};
 use mixcache_core::codec::PatchCodec;
 use mixcache_core::mini::{self, Mini};
-use mixcache_core::models::wan::{UNITS_A_BLOCK, Wan, WanCond, WanConfig};
+use mixcache_core::models::{Cond, Config, Model, ModelChain, Prompt};
 use mixcache_core::tensors::Latent;
 use mixcache_core::text::Vocabulary;
 use mixcache_core::weights::Weights;
 use mixcache_core::{device, noise::noise};
-use std::path::Path;
 
-/// Latent frames, rows and columns of Wan's video autoencoder: `(f − 1)/4 + 1`, `h/8`, `w/8`.
-const WAN_STRIDES: [usize; 3] = [4, 8, 8];
+/// Latent frames, rows and columns of the video autoencoders of Wan and of HunyuanVideo: `(f − 1)/4 + 1`,
+/// `h/8`, `w/8`.
+const STRIDES: [usize; 3] = [4, 8, 8];
 
-/// Text tokens drawn for a prompt when there is no text encoder.
+/// Text tokens drawn for a prompt when there is no text encoder, where the model has room for so many.
 const RANDOM_TOKENS: usize = 64;
 
 /// The model under test.
 pub struct Subject {
     /// Its transformer.
-    pub wan: Wan,
+    pub model: Model,
     /// Where the weights come from.
     pub weights: String,
     /// Latent frames, rows, columns.
@@ -49,10 +49,11 @@ enum Text {
 /// When the model cannot be had, cannot be held, or is not known, and there is no stand-in.
 pub fn settle(mut experiment: Experiment) -> Result<Experiment> {
     let name = &experiment.model.name;
-    let config = WanConfig::preset(name).with_context(|| unknown_model(name))?;
+    let config = preset(name)?;
     let (dtype, on_cpu) = (dtype(&experiment.model.dtype)?, experiment.model.device == "cpu");
     let needed_gib = config.parameters() as f64 * bytes_of(dtype) as f64 / (1u64 << 30) as f64;
-    if name == "wan-mini" && experiment.model.weights.is_none() {
+    let is_embedded = mini::find(name).is_some();
+    if is_embedded && experiment.model.weights.is_none() {
         return Ok(experiment);
     }
     if experiment.model.weights.is_some() {
@@ -62,7 +63,7 @@ pub fn settle(mut experiment: Experiment) -> Result<Experiment> {
             "{name} needs {needed_gib:.1} GiB for its weights in {}, this machine has {memory_gib:.1} GiB: choose another device or dtype",
             experiment.model.dtype
         );
-        if name != "wan-mini" {
+        if !is_embedded {
             experiment.substituted = "random text states for the prompts; latents are not decoded".into();
         }
         return Ok(experiment);
@@ -80,17 +81,22 @@ pub fn settle(mut experiment: Experiment) -> Result<Experiment> {
 /// # Errors
 /// When the model is not known.
 pub fn blocks_of_units(model: &str) -> Result<Vec<usize>> {
-    let config = WanConfig::preset(model).with_context(|| unknown_model(model))?;
-    Ok((0..config.layers * UNITS_A_BLOCK)
-        .map(|unit| unit / UNITS_A_BLOCK)
+    Ok(preset(model)?
+        .unit_kinds()
+        .into_iter()
+        .map(|(block, _)| block)
         .collect())
 }
 
-fn unknown_model(name: &str) -> String {
-    format!(
-        "`model.name = \"{name}\"`: expected one of {}",
-        WanConfig::PRESETS.join(", ")
-    )
+/// The sizes of a model.
+///
+/// # Errors
+/// When the model is not known.
+pub fn preset(name: &str) -> Result<Config> {
+    Config::preset(name).with_context(|| {
+        let known: Vec<_> = Config::presets().collect();
+        format!("there is no model `{name}`: expected one of {}", known.join(", "))
+    })
 }
 
 impl Subject {
@@ -100,40 +106,41 @@ impl Subject {
         let device = device::open(&model.device)?;
         let dtype = dtype(&model.dtype)?;
         let video = experiment.video;
-        if model.name == "wan-mini" && model.weights.is_none() {
-            let Mini { wan, text, codec } = Mini::load(&device, dtype)?;
-            let [f, h, w] = mini::GRID;
+        if let Some(embedded) = mini::find(&model.name).filter(|_| model.weights.is_none()) {
+            let Mini { model, text, codec } = embedded.load(&device, dtype)?;
             let made = [16, 64, 64];
             ensure!(
                 [video.frames, video.height, video.width] == made,
-                "`video`: found {} frames of {}×{}, wan-mini makes {} of {}×{}",
+                "`video`: found {} frames of {}×{}, {} makes {} of {}×{}",
                 video.frames,
                 video.height,
                 video.width,
+                embedded.name,
                 made[0],
                 made[1],
                 made[2]
             );
             return Ok(Subject {
-                wan,
+                model,
                 weights: "embedded".into(),
-                grid: [f, h, w],
-                fps: mini::FPS as u16,
+                grid: mini::GRID,
+                fps: mini::FPS,
                 trained: true,
                 text: Text::Words(text),
                 codec: Some(codec),
             });
         }
-        let config = WanConfig::preset(&model.name).expect("settled");
-        let (wan, weights, trained) = match &model.weights {
+        let config = Config::preset(&model.name).expect("settled");
+        let fps = config.fps();
+        let (transformer, weights, trained) = match &model.weights {
             Some(path) => (
-                load_wan(config, path, &device, dtype)?,
+                config.load(Weights::open(path)?, &device, dtype)?,
                 path.display().to_string(),
                 true,
             ),
-            None => (Wan::random(config, 0, &device, dtype), "random, seed 0".into(), false),
+            None => (config.random(0, &device, dtype), "random, seed 0".into(), false),
         };
-        let [t, h, w] = WAN_STRIDES;
+        let [t, h, w] = STRIDES;
         ensure!(
             video.frames % t == 1 && video.height.is_multiple_of(2 * h) && video.width.is_multiple_of(2 * w),
             "`video`: found {} frames of {}×{}; expected 4n + 1 frames, height and width multiples of 16",
@@ -142,41 +149,62 @@ impl Subject {
             video.width
         );
         Ok(Subject {
-            wan,
+            model: transformer,
             weights,
             grid: [(video.frames - 1) / t + 1, video.height / h, video.width / w],
-            fps: 16,
+            fps,
             trained,
             text: Text::Random,
             codec: None,
         })
     }
 
-    /// Conditions of a prompt: conditional, unconditional.
-    pub fn conds(&self, prompt: &str) -> Result<[WanCond; 2]> {
-        let (device, width) = (self.wan.device(), self.wan.config().text_dim);
-        let (cond, uncond) = match &self.text {
-            Text::Words(words) => (words.encode(prompt, device)?, Tensor::zeros([1, 1, width], device)),
-            Text::Random => (random_text(prompt, width, device), random_text("", width, device)),
+    /// Conditions of a prompt: conditional and, unless the model embeds the guidance scale, unconditional.
+    pub fn conds(&self, prompt: &str, guidance: f32) -> Result<Vec<Cond>> {
+        let branches = match self.model.config().embeds_guidance() {
+            true => vec![prompt],
+            false => vec![prompt, ""],
         };
-        Ok([self.wan.condition(cond)?, self.wan.condition(uncond)?])
+        let cond = |text| Ok(self.model.condition(self.prompt(text)?, guidance)?);
+        branches.into_iter().map(cond).collect()
+    }
+
+    /// The model on the grid of the clip, for `batch` latents in a pass and this prompt.
+    pub fn chain(&self, batch: usize, prompt: &str) -> Result<ModelChain<'_>> {
+        let text_tokens = self.prompt(prompt)?.states.dims()[1];
+        Ok(self.model.on(self.grid, batch, text_tokens)?)
+    }
+
+    /// A prompt as numbers.
+    pub fn prompt(&self, text: &str) -> Result<Prompt> {
+        let device = self.model.device();
+        let config = self.model.config();
+        let (width, pooled) = config.text_widths();
+        let tokens = RANDOM_TOKENS.min(config.text_len());
+        Ok(match &self.text {
+            Text::Words(words) => words.encode(text, device)?,
+            Text::Random => Prompt {
+                states: Tensor::from_data(random_text(text, [1, tokens, width]), device),
+                pooled: Tensor::from_data(random_text(text, [1, pooled.unwrap_or(width)]), device),
+            },
+        })
     }
 
     /// The initial noise of a seed, the same on every device.
     pub fn noise(&self, seed: u64) -> Latent {
         let shape = self.latent_shape();
-        Latent::from_host(noise(seed, &shape), shape, self.wan.device())
+        Latent::from_host(noise(seed, &shape), shape, self.model.device())
     }
 
     fn latent_shape(&self) -> [usize; 5] {
         let [f, h, w] = self.grid;
-        [1, self.wan.config().in_channels, f, h, w]
+        [1, self.model.config().latent_channels(), f, h, w]
     }
 
     /// What was made, from the numbers of its latent.
     pub fn decoded(&self, latent: Vec<f32>) -> Reference {
         let shape = self.latent_shape();
-        let frames = self.frames(&Latent::from_host(latent.clone(), shape, self.wan.device()));
+        let frames = self.frames(&Latent::from_host(latent.clone(), shape, self.model.device()));
         Reference { latent, frames }
     }
 
@@ -213,15 +241,10 @@ fn bytes_of(dtype: FloatDType) -> usize {
     if dtype == FloatDType::F32 { 4 } else { 2 }
 }
 
-fn load_wan(config: WanConfig, path: &Path, device: &Device, dtype: FloatDType) -> Result<Wan> {
-    Ok(Wan::load(config, Weights::open(path)?, device, dtype)?)
-}
-
 /// Text states drawn from the prompt's characters: equal prompts get equal states.
-fn random_text(prompt: &str, width: usize, device: &Device) -> Tensor<3> {
+fn random_text<const D: usize>(prompt: &str, shape: [usize; D]) -> TensorData {
     let seed = prompt
         .bytes()
         .fold(0u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte as u64));
-    let shape = [1, RANDOM_TOKENS, width];
-    Tensor::from_data(TensorData::new(noise(seed, &shape), shape), device)
+    TensorData::new(noise(seed, &shape), shape)
 }

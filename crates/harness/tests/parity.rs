@@ -21,6 +21,10 @@ fn the_committed_cases_are_equal() {
         "schedulers/unipc",
         "trajectories/teacache",
         "trajectories/dbcache",
+        "hunyuan/hy_a",
+        "hunyuan/hy_b",
+        "trajectories_hunyuan/first_block_cache",
+        "trajectories_hunyuan/teacache",
     ] {
         assert!(measured(case) > 0, "nothing was compared for {case}");
     }

@@ -51,9 +51,14 @@ pub trait Dit {
         let raw = self.eval(i, &hidden, ctx);
         self.join(i, hidden, &raw, ctx)
     }
+    /// What the first unit computes on: the embedded video tokens after its norm and modulation.
+    fn first_input(&self, hidden: &Self::Hidden, ctx: &Self::Ctx) -> Self::Hidden;
     /// Tokens to prediction.
     fn head(&self, hidden: Self::Hidden, ctx: &Self::Ctx) -> Self::Latent;
     /// The signal at each of these timesteps, on the host. Reads the device once.
+    ///
+    /// # Panics
+    /// When the signal is not among [`Run::signals`].
     fn time_signals(&self, signal: TimeSignal, timesteps: &[f32]) -> Vec<Vec<f32>>;
 }
 
@@ -180,6 +185,11 @@ pub fn pass<D: Dit>(
                 looks += 1;
                 if looks > LOOKS_PER_STOP_MAX {
                     return Err(WalkError::bad(at, format!("{looks} looks without a step forward")));
+                }
+                if probes.contains(&Probe::Input) {
+                    let embed = || store.count_embed(|| dit.embed(latent, timestep, cond));
+                    let (hidden, ctx) = state.get_or_insert_with(embed);
+                    store.renew_input(at, || dit.first_input(hidden, ctx))?;
                 }
                 let hidden = state.as_ref().map(|(hidden, _)| hidden);
                 let hands = InHand { latent, now, hidden };

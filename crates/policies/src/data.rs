@@ -1,6 +1,6 @@
 //! What was calibrated for a model, as data with its source: never in code, never chosen by a path.
 
-use crate::plan::{Event, Run, TimeSignal, Unfit};
+use crate::plan::{Event, Run, Signal, Unfit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct Data {
     pub traces: BTreeMap<String, Recorded>,
 }
 
-/// A TeaCache polynomial: maps the change of a time signal to the expected change of the output.
+/// A TeaCache polynomial: maps the change of a signal to the expected change of the output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TeaCoefficients {
@@ -26,7 +26,7 @@ pub struct TeaCoefficients {
     /// Where it was published.
     pub source: String,
     /// The signal it was fitted to.
-    pub signal: TimeSignal,
+    pub signal: Signal,
     /// Coefficients, highest power first.
     pub polynomial: Vec<f64>,
     /// Changes of the signal for which the polynomial is positive, as `[low, high]`.

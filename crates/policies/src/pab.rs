@@ -83,7 +83,8 @@ impl Pab {
         match self.kinds[unit] {
             UnitKind::SelfAttn => Some(0),
             UnitKind::CrossAttn => Some(1),
-            UnitKind::Mlp => None,
+            // The attention of a fused unit cannot be had without its feed-forward, which PAB computes anew.
+            UnitKind::Mlp | UnitKind::Fused => None,
         }
     }
     /// The branch whose output the unit reuses, or none where it is computed.

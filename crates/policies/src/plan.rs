@@ -37,12 +37,14 @@ pub struct At {
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnitKind {
-    /// Self-attention over the video tokens.
+    /// Self-attention over the video tokens, jointly with those of the text where the model updates both.
     SelfAttn,
     /// Cross-attention from video tokens to text.
     CrossAttn,
     /// Feed-forward.
     Mlp,
+    /// Self-attention and feed-forward side by side, on the same input and under one gate.
+    Fused,
 }
 
 /// One residual unit `x ← x + gate·f(x)` of the chain.
@@ -75,8 +77,12 @@ pub struct Run {
     pub timesteps: Vec<f32>,
     /// Steps at either end in which reuse is forbidden.
     pub full: (usize, usize),
+    /// Signals that the model has.
+    pub signals: Vec<Signal>,
     /// Bytes of one hidden state `[tokens, dim]` in the dtype of the run.
     pub hidden_bytes: u64,
+    /// Bytes of one [`Signal::Input`].
+    pub input_bytes: u64,
     /// Bytes of one prediction, the size of the latent.
     pub latent_bytes: u64,
     /// Limit on everything the cache holds at once.
@@ -212,6 +218,8 @@ pub struct Claim {
     pub slots: Vec<Slot>,
     /// Signal of the timestep it looks at with [`Probe::Time`].
     pub time_signal: Option<TimeSignal>,
+    /// Whether it looks at [`Signal::Input`], with [`Probe::Input`].
+    pub input_signal: bool,
 }
 
 impl Claim {
@@ -245,12 +253,28 @@ impl Claim {
         });
         self
     }
+    /// The probe that looks at `signal`, with what it needs claimed.
+    pub fn watching(self, signal: Signal) -> (Claim, Probe) {
+        match signal {
+            Signal::Time(signal) => {
+                let time_signal = Some(signal);
+                (Claim { time_signal, ..self }, Probe::Time)
+            }
+            Signal::Input => {
+                let input_signal = true;
+                (Claim { input_signal, ..self }, Probe::Input)
+            }
+        }
+    }
     /// Bytes the cache will hold at its peak: what is stored, and what a pass has in flight. A delta
     /// is in flight from the unit where its span starts (one clone of the hidden state) until it is
-    /// stored; a held one until the pass ends.
+    /// stored; a held one until the pass ends. An input signal is in flight while it is compared, which
+    /// is before the first unit.
     pub fn bytes(&self, run: &Run) -> u64 {
         let stored: u64 = self.slots.iter().map(|s| s.depth as u64 * s.value.bytes(run)).sum();
-        stored + self.in_flight(run) as u64 * run.hidden_bytes
+        let input = if self.input_signal { run.input_bytes } else { 0 };
+        let in_flight = self.in_flight(run) as u64 * run.hidden_bytes;
+        stored + run.branches as u64 * input + in_flight.max(input)
     }
     /// The most deltas that one pass has in flight at once.
     fn in_flight(&self, run: &Run) -> usize {
@@ -355,6 +379,28 @@ pub enum TimeSignal {
     Projection,
 }
 
+/// What tells beforehand, more or less, how much the output of a pass will have changed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signal {
+    /// What the first unit computes on: the video tokens after its norm and modulation. It depends on
+    /// the clip, so it costs an embedding and a read a look.
+    Input,
+    /// A signal of the timestep alone.
+    #[serde(untagged)]
+    Time(TimeSignal),
+}
+
+impl std::fmt::Display for Signal {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(match self {
+            Signal::Input => "input of the first unit",
+            Signal::Time(TimeSignal::Embedding) => "time embedding",
+            Signal::Time(TimeSignal::Projection) => "time projection",
+        })
+    }
+}
+
 /// A measurement. All but the cosine are relative L1 distances `mean|a − b| / mean|b|`, `b` the older
 /// one. All are infinite when there is nothing to compare with yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -362,6 +408,9 @@ pub enum TimeSignal {
 pub enum Probe {
     /// The claimed [`TimeSignal`] of this step against that of the step before. On the host, no read.
     Time,
+    /// The claimed [`Signal::Input`] of this pass against the one this branch looked at before. Only
+    /// in front of the first unit, once a pass.
+    Input,
     /// What this pass has in hand of this value against the newest stored copy of this branch.
     Fresh(Value),
     /// One weighted sum against another, both of latents and predictions or both of hidden states.

@@ -49,7 +49,7 @@ impl Replay {
         }
         Claim {
             slots: depths.into_values().collect(),
-            time_signal: None,
+            ..Claim::default()
         }
     }
 }

@@ -56,11 +56,19 @@ impl WalkError {
 }
 
 impl Claim {
-    /// Whether the run's budget holds what is claimed.
+    /// Whether the model has the signals, and the run's budget holds the bytes that are claimed.
     ///
     /// # Errors
-    /// [`WalkError::OverBudget`] with both numbers.
+    /// [`WalkError::Unfit`] naming the signal, [`WalkError::OverBudget`] with both numbers.
     pub fn check(&self, run: &Run) -> Result<(), WalkError> {
+        let time = self.time_signal.map(Signal::Time);
+        let mut signals = time.into_iter().chain(self.input_signal.then_some(Signal::Input));
+        if let Some(signal) = signals.find(|signal| !run.signals.contains(signal)) {
+            return Err(WalkError::Unfit(Unfit(format!(
+                "it looks at the {signal}, which {} does not have: choose another signal",
+                run.model
+            ))));
+        }
         let (needed, budget) = (self.bytes(run), run.budget_bytes);
         if needed > budget {
             Err(WalkError::OverBudget { needed, budget })
@@ -129,6 +137,9 @@ pub struct Store<H: Feature, Z: Feature> {
     held: Vec<(Value, H)>,
     noted: Vec<Pending<H::Scalar>>,
     time_signals: Vec<Vec<f32>>, // one per step, if claimed
+    input_claimed: bool,
+    inputs: HashMap<usize, (usize, H)>, // per branch: when it was looked at, and what was seen
+    input_drift: Option<Pending<H::Scalar>>,
     bytes: u64,
     costs: Costs,
     trace: Vec<Event>,
@@ -138,7 +149,7 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
     /// Reserves what is claimed. `time_signals` are those of the claim, one per step.
     ///
     /// # Errors
-    /// [`WalkError::OverBudget`] when the claim exceeds the run's budget.
+    /// What [`Claim::check`] refuses.
     pub fn new(run: Run, claim: &Claim, time_signals: Vec<Vec<f32>>) -> Result<Self, WalkError> {
         claim.check(&run)?;
         let claimed_bytes = claim.bytes(&run);
@@ -156,6 +167,9 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
             held: vec![],
             noted: vec![],
             time_signals,
+            input_claimed: claim.input_signal,
+            inputs: HashMap::new(),
+            input_drift: None,
             bytes: 0,
             costs,
             trace: vec![],
@@ -367,6 +381,27 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
         found.ok_or_else(|| not_in_hand(at, value))
     }
 
+    /// Takes the input signal of this pass in place of the one before it, and measures how it changed.
+    pub(crate) fn renew_input(&mut self, at: At, signal: impl FnOnce() -> H) -> Result<(), WalkError> {
+        let before = self.inputs.remove(&at.branch);
+        let looked = before.as_ref().is_some_and(|(step, _)| *step == at.step);
+        if !self.input_claimed || at.unit > 0 || looked {
+            let why = "a look at an input signal: expected one a pass, claimed, in front of the first unit";
+            return Err(WalkError::bad(at, why.into()));
+        }
+        let signal = signal();
+        self.hold_bytes(self.run.input_bytes);
+        self.input_drift = Some(match before {
+            None => Pending::Known(f32::INFINITY),
+            Some((_, before)) => {
+                self.bytes -= self.run.input_bytes;
+                Pending::Distance(signal.l1_pair(&before))
+            }
+        });
+        self.inputs.insert(at.branch, (at.step, signal));
+        Ok(())
+    }
+
     /// Measures now, leaves the numbers on the device.
     pub(crate) fn note(&mut self, at: At, probes: &[Probe], hands: InHand<H, Z>) -> Result<(), WalkError> {
         for probe in probes {
@@ -409,9 +444,13 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
         });
         Ok(seen.collect())
     }
-    fn measure(&self, at: At, probe: &Probe, hands: InHand<H, Z>) -> Result<Pending<H::Scalar>, WalkError> {
+    fn measure(&mut self, at: At, probe: &Probe, hands: InHand<H, Z>) -> Result<Pending<H::Scalar>, WalkError> {
         let measured = match probe {
             Probe::Time => return self.time_drift(at),
+            Probe::Input => {
+                let drift = self.input_drift.take();
+                return drift.ok_or_else(|| WalkError::bad(at, "two probes of one input signal".into()));
+            }
             Probe::Fresh(value) => {
                 let (new, old) = (Term::fresh(1.0, *value), Term::kept(1.0, *value, at.branch, 0));
                 self.distance(at, &[new], &[old], hands)

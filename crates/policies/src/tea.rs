@@ -1,5 +1,6 @@
-//! TeaCache (arXiv 2411.19108, eq. 5–7; Wan form: ali-vilab/TeaCache `TeaCache4Wan2.1`): skip the
-//! stack while the accumulated, polynomially rescaled change of the time embedding stays below δ.
+//! TeaCache (arXiv 2411.19108, eq. 5–7; ali-vilab/TeaCache): skip the stack while the accumulated,
+//! polynomially rescaled change of a signal stays below δ. The signal is the time embedding on Wan
+//! (`TeaCache4Wan2.1`), the modulated input of the first block on HunyuanVideo (`TeaCache4HunyuanVideo`).
 //! With `order = 1` a Taylor series of the residual is reused, as ModelTC/LightX2V's "Custom" cache does.
 
 use crate::data::find;
@@ -7,7 +8,7 @@ use crate::form::{Form, WholeStep};
 use crate::plan::*;
 use serde::{Deserialize, Serialize};
 
-/// Skip while the time signal has changed little.
+/// Skip while the signal has changed little.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tea {
@@ -29,6 +30,8 @@ pub struct Tea {
     #[serde(skip)]
     range: [f64; 2],
     #[serde(skip)]
+    probe: Option<Probe>,
+    #[serde(skip)]
     sum: Vec<f64>, // per branch
     #[serde(skip)]
     outside: Vec<f32>,
@@ -47,6 +50,7 @@ impl Tea {
             foreign: false,
             polynomial: vec![],
             range: [0.0; 2],
+            probe: None,
             sum: vec![],
             outside: vec![],
             whole: WholeStep::default(),
@@ -62,11 +66,13 @@ impl CachePolicy for Tea {
         (self.sum, self.outside) = (vec![0.0; run.branches], vec![]);
         let (whole, claim) = WholeStep::forecasting(Form::Residual, self.order, run);
         self.whole = whole;
-        Ok(Claim { time_signal: Some(of.signal), ..claim })
+        let (claim, probe) = claim.watching(of.signal);
+        self.probe = Some(probe);
+        Ok(claim)
     }
     fn next(&mut self, at: At, seen: &[f32]) -> Move {
         let &[drift] = seen else {
-            return Move::Look { probes: vec![Probe::Time] };
+            return Move::Look { probes: self.probe.iter().cloned().collect() };
         };
         if drift.is_finite() && !(self.range[0]..=self.range[1]).contains(&(drift as f64)) {
             self.outside.push(drift);

@@ -18,6 +18,7 @@ const POLICIES: &[&str] = &[
     "kind = 'block'\ninterval = 3\nfrom = 0.125\nto = 0.875",
     "kind = 'block'\ninterval = 3\nfrom = 0.0\nto = 0.5",
     "kind = 'tea'\nthreshold = 0.08\ncoefficients = 'identity'",
+    "kind = 'tea'\nthreshold = 0.08\ncoefficients = 'identity-input'",
     "kind = 'tea'\nthreshold = 0.08\ncoefficients = 'identity'\norder = 1",
     "kind = 'mask'\nmask = 'slow'",
     "kind = 'mask'\nmask = '11100100100100100111'\nform = 'output'\norder = 2",
@@ -70,6 +71,7 @@ fn a_policy_that_never_skips_equals_off_bit_for_bit() {
         "kind = 'uniform'\ncomputed = 20",
         "kind = 'random'\ncomputed = 20",
         "kind = 'tea'\nthreshold = 0.0\ncoefficients = 'identity'",
+        "kind = 'tea'\nthreshold = 0.0\ncoefficients = 'identity-input'",
         "kind = 'mask'\nmask = '11111111111111111111'",
         "kind = 'mag'\nratios = 'mock'\nthreshold = 0.0",
         "kind = 'easy'\nthreshold = 0.0",
@@ -197,6 +199,11 @@ fn what_has_no_meaning_for_a_run_is_refused_with_a_reason() {
             "belongs to wan2.1-t2v-14b",
         ),
         (
+            "kind = 'tea'\nthreshold = 0.1\ncoefficients = 'identity-projection'",
+            run(),
+            "time projection, which mock does not have",
+        ),
+        (
             "kind = 'first-blocks'\nthreshold = 0.1\nfirst = 8",
             run(),
             "of 8 blocks",
@@ -256,6 +263,12 @@ fn a_faulty_policy_is_an_error_with_a_name_never_a_wrong_number() {
                 probes: vec![Probe::Time],
             },
             "not claimed",
+        ),
+        (
+            Move::Look {
+                probes: vec![Probe::Input],
+            },
+            "expected one a pass, claimed",
         ),
         (
             Move::Look {

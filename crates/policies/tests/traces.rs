@@ -98,6 +98,15 @@ fn tea_computes_when_the_accumulated_change_reaches_the_threshold() {
 }
 
 #[test]
+fn tea_looks_at_the_input_of_the_first_unit_where_the_polynomial_asks_for_it() {
+    let text = "kind = 'tea'\nthreshold = 0.08\ncoefficients = 'identity-input'";
+    assert_both(text, "FrrFrrFrrFrrFrrFrFrF");
+    let outcome = go(&mut *policy(text), run()).unwrap();
+    // A read a pass, but for the first of each branch, which has nothing to compare with.
+    assert_eq!((outcome.costs.reads, outcome.costs.looks), (2 * STEPS - 2, 2 * STEPS));
+}
+
+#[test]
 fn tea_warns_outside_the_calibrated_range_and_clamps_only_when_told_to() {
     let mut narrow = run();
     let mut data = (*narrow.data).clone();

@@ -52,15 +52,17 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tens
     tensor(out, [batch, queries, d])
 }
 
-/// RMS norm of `x` `[b, n, d]` over its width, then, with tables `[1, n, 1, head_dim/2]`, the rotation of
-/// its heads.
+/// RMS norm of `x` `[b, n, d]` over groups of as many channels as `scale` has, then, with tables
+/// `[1, n, 1, head_dim/2]`, the rotation of its heads.
 pub fn rms_rope(x: Tensor<3>, scale: Tensor<1>, rotary: Option<&[Tensor<4>; 2]>, eps: f64) -> Tensor<3> {
+    let rows = x.dims()[2] / scale.dims()[0];
     let (mut x, scale) = (whole(x), dense(scale));
     let tables = rotary.map(|tables| (tables.clone().map(dense), 2 * tables[0].dims()[3]));
     let rotary = tables.as_ref().map(|([cos, sin], head_dim)| Rotary {
         cos: slice(cos),
         sin: slice(sin),
         head_dim: *head_dim,
+        rows,
     });
     rms_rope::rms_rope(Isa::best(), x.storage_mut(), slice(&scale), rotary, eps as f32);
     Tensor::from_primitive::<Flex>(x)

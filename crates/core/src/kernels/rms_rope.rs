@@ -20,6 +20,8 @@ pub struct Rotary<'a> {
     pub sin: &'a [f32],
     /// Channels of a head.
     pub head_dim: usize,
+    /// Normed rows of a token: 1 when the norm spans all of its heads, their number when each has its own.
+    pub rows: usize,
 }
 
 /// `x ← x/√(mean(x²) + eps)·scale` of every row, then, with tables, the pairs `(2j, 2j + 1)` of every
@@ -33,11 +35,17 @@ pub struct Rotary<'a> {
 pub fn rms_rope(isa: Isa, x: &mut [f32], scale: &[f32], rotary: Option<Rotary>, eps: f32) {
     let d = scale.len();
     assert!(d > 0 && x.len().is_multiple_of(d), "rows of {d} channels");
-    if let Some(Rotary { cos, sin, head_dim }) = rotary {
+    if let Some(Rotary {
+        cos,
+        sin,
+        head_dim,
+        rows,
+    }) = rotary
+    {
         let whole = head_dim > 0 && head_dim.is_multiple_of(2) && d.is_multiple_of(head_dim);
         assert!(whole && !cos.is_empty() && cos.len() == sin.len() && cos.len().is_multiple_of(head_dim / 2));
         assert!(
-            (x.len() / d).is_multiple_of(cos.len() * 2 / head_dim),
+            (x.len() / d).is_multiple_of(rows * cos.len() * 2 / head_dim),
             "tables for another number of tokens"
         );
     }
@@ -61,10 +69,16 @@ fn turn_rows<const FMA: bool>(x: &mut [f32], first: usize, scale: &[f32], rotary
         for (x, scale) in x.iter_mut().zip(scale) {
             *x *= inverse * scale;
         }
-        let Some(Rotary { cos, sin, head_dim }) = rotary else {
+        let Some(Rotary {
+            cos,
+            sin,
+            head_dim,
+            rows,
+        }) = rotary
+        else {
             continue;
         };
-        let token = (first + row) % (cos.len() * 2 / head_dim);
+        let token = (first + row) / rows % (cos.len() * 2 / head_dim);
         let angles = token * head_dim / 2..(token + 1) * head_dim / 2;
         let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
         for head in x.chunks_exact_mut(head_dim) {
@@ -120,6 +134,7 @@ mod tests {
                         cos: &cos,
                         sin: &sin,
                         head_dim,
+                        rows: 1,
                     }),
                     EPS,
                 );
@@ -151,6 +166,32 @@ mod tests {
     }
 
     #[test]
+    fn heads_with_norms_of_their_own_turn_by_the_angles_of_their_token() {
+        for shape in SHAPES {
+            let [_, tokens, heads, head_dim] = shape;
+            let [x, scale, cos, sin] = inputs(shape);
+            let scale = &scale[..head_dim];
+            let run = |x: &[f32], token: Option<usize>| {
+                let angles = token.map_or(0..cos.len(), |t| t * head_dim / 2..(t + 1) * head_dim / 2);
+                let rotary = Rotary {
+                    cos: &cos[angles.clone()],
+                    sin: &sin[angles],
+                    head_dim,
+                    rows: token.map_or(heads, |_| 1),
+                };
+                let mut x = x.to_vec();
+                rms_rope(Isa::best(), &mut x, scale, Some(rotary), EPS);
+                x
+            };
+            let together = run(&x, None);
+            for (i, head) in x.chunks_exact(head_dim).enumerate() {
+                let alone = run(head, Some(i / heads % tokens));
+                assert_eq!(together[i * head_dim..][..head_dim], alone, "{shape:?}, row {i}");
+            }
+        }
+    }
+
+    #[test]
     fn threads_change_no_bit() {
         let [x, scale, cos, sin] = inputs([2, 301, 4, 32]);
         let run = |threads| {
@@ -164,6 +205,7 @@ mod tests {
                         cos: &cos,
                         sin: &sin,
                         head_dim: 32,
+                        rows: 1,
                     }),
                     EPS,
                 );

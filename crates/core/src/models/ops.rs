@@ -28,25 +28,32 @@ pub fn norm(x: &Tensor<3>, scale: Tensor<1>, shift: Tensor<1>, eps: f64) -> Tens
     layer_norm(x.clone().cast(FloatDType::F32), scale, Some(shift), eps)
 }
 
-/// RMS norm over the whole width: `x/√(mean(x²) + eps)·scale`, in f32.
+/// Layer norm without weights, then scale and shift of this timestep: [`norm`] with `1 + scale`.
+pub fn modulated(x: &Tensor<3>, scale: Tensor<1>, shift: Tensor<1>, eps: f64) -> Tensor<3> {
+    norm(x, scale.add_scalar(1.0), shift, eps)
+}
+
+/// RMS norm over groups of as many channels as `scale` has, the whole width or each head:
+/// `x/√(mean(x²) + eps)·scale`, in f32.
 ///
 /// # Shapes
-/// - `x`: `[b, n, d]`; `scale`: `[d]` in f32
+/// - `x`: `[b, n, d]`; `scale`: `[d]` or `[head_dim]` in f32
 /// - output: `[b, n, d]` in f32
 pub fn rms_norm(x: Tensor<3>, scale: &Tensor<1>, eps: f64) -> Tensor<3> {
     if kernels::serve(&x) {
         return kernels::rms_rope(x, scale.clone(), None, eps);
     }
-    let x = x.cast(FloatDType::F32);
+    let ([b, n, d], [width]) = (x.dims(), scale.dims());
+    let x = x.cast(FloatDType::F32).reshape([b, n * d / width, width]);
     let squares = x.clone() * x.clone();
-    let inverse = squares.mean_dim(2).add_scalar(eps).sqrt().recip(); // [b, n, 1]
-    x * inverse * scale.clone().unsqueeze()
+    let inverse = squares.mean_dim(2).add_scalar(eps).sqrt().recip(); // [b, n·d/width, 1]
+    (x * inverse * scale.clone().unsqueeze()).reshape([b, n, d])
 }
 
 /// [`rms_norm`], then [`rotate`]: queries and keys of self-attention.
 ///
 /// # Shapes
-/// - `x`: `[b, n, heads·head_dim]`; `scale`: `[heads·head_dim]` in f32
+/// - `x`: `[b, n, heads·head_dim]`; `scale`: `[heads·head_dim]` or `[head_dim]` in f32
 /// - `rotary`: cosine and sine, `[1, n, 1, head_dim/2]` each
 /// - output: like `x`, in f32
 pub fn rms_rotate(x: Tensor<3>, scale: &Tensor<1>, rotary: &[Tensor<4>; 2], eps: f64) -> Tensor<3> {
@@ -54,6 +61,17 @@ pub fn rms_rotate(x: Tensor<3>, scale: &Tensor<1>, rotary: &[Tensor<4>; 2], eps:
         return kernels::rms_rope(x, scale.clone(), Some(rotary), eps);
     }
     rotate(rms_norm(x, scale, eps), rotary)
+}
+
+/// What a layer makes of a conditioning vector, as `N` vectors in f32: shifts, scales, gates.
+///
+/// # Shapes
+/// - `signal`: `[1, in]`, in the dtype of the layer
+/// - output: `[out/N]` each
+pub fn vectors<const N: usize>(signal: &Tensor<2>, layer: &Linear) -> [Tensor<1>; N] {
+    let all = project(signal.clone(), layer).cast(FloatDType::F32);
+    let width = all.dims()[1] / N;
+    std::array::from_fn(|i| all.clone().narrow(1, i * width, width).squeeze_dim(0))
 }
 
 /// GELU in its tanh form, as `x·sigmoid(2u)` with `u = √(2/π)·(x + 0.044715·x³)`: the same function

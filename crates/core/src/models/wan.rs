@@ -7,18 +7,16 @@ mod chain;
 mod config;
 mod flops;
 mod keys;
-mod patch;
 pub mod reference;
-mod rotary;
-mod time;
 
-pub use chain::{GridError, UNITS_A_BLOCK, WanChain, WanCtx};
-pub use config::{ConfigError, Sinusoid, WanConfig};
+pub use chain::{WanChain, WanCtx};
+pub use config::WanConfig;
 
 use crate::models::ops::{gelu_tanh, project};
+use crate::models::prompt::{PromptShapeError, check_states};
+use crate::models::time::NumberEmbedding;
 use crate::weights::{Linear, Loader, Weights, WeightsError};
 use burn::tensor::{Device, FloatDType, Tensor};
-use time::TimeEmbedding;
 
 struct Attention {
     q: Linear,
@@ -44,7 +42,8 @@ pub struct Wan {
     dtype: FloatDType,
     patch: Linear,
     text: [Linear; 2],
-    time: TimeEmbedding,
+    time: NumberEmbedding,
+    time_projection: Linear, // [d, 6·d]
     blocks: Vec<Block>,
     head: Linear,
     head_modulation: Tensor<2>, // [2, d]: shift, scale
@@ -62,19 +61,6 @@ impl WanCond {
     }
 }
 
-/// A prompt embedding that the model cannot take.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error(
-    "the prompt embedding has {tokens} tokens of width {width}, the model takes at most {text_len} of width {text_dim}: \
-     cut the prompt, or use the text encoder the model was trained with"
-)]
-pub struct TextShapeError {
-    tokens: usize,
-    width: usize,
-    text_len: usize,
-    text_dim: usize,
-}
-
 impl Wan {
     /// Loads a checkpoint in the authors' or in diffusers' key layout, whichever the keys show.
     /// Weights are converted to `dtype`; norms, modulation, time embedding and head stay in f32.
@@ -82,8 +68,8 @@ impl Wan {
     /// # Errors
     /// [`WeightsError::Mismatch`] naming what is missing, misshapen or unknown.
     pub fn load(config: WanConfig, weights: Weights, device: &Device, dtype: FloatDType) -> Result<Wan, WeightsError> {
-        let rename = keys::layout(&weights);
-        let mut loader = Loader::files(weights, rename, device, dtype);
+        let layout = keys::layout(&weights);
+        let mut loader = Loader::files(weights, layout, device, dtype);
         let wan = Wan::build(config, device, &mut loader);
         loader.finish()?;
         Ok(wan)
@@ -104,7 +90,8 @@ impl Wan {
                 loader.linear("text_embedding.0", config.text_dim, d),
                 loader.linear("text_embedding.2", d, d),
             ],
-            time: TimeEmbedding::build(&config, loader),
+            time: NumberEmbedding::build("time_embedding", config.freq_dim, d, config.sinusoid, loader),
+            time_projection: loader.linear_in(FloatDType::F32, "time_projection.1", &[6 * d, d]),
             blocks,
             head: loader.linear_in(
                 FloatDType::F32,
@@ -134,18 +121,11 @@ impl Wan {
     /// - `text`: `[b, tokens, text_dim]`, the rows of real tokens
     ///
     /// # Errors
-    /// [`TextShapeError`] when it is too long or of another width.
-    pub fn condition(&self, text: Tensor<3>) -> Result<WanCond, TextShapeError> {
+    /// [`PromptShapeError`] when it is too long or of another width.
+    pub fn condition(&self, text: Tensor<3>) -> Result<WanCond, PromptShapeError> {
         let [b, tokens, width] = text.dims();
-        let (text_len, text_dim) = (self.config.text_len, self.config.text_dim);
-        if width != text_dim || tokens > text_len {
-            return Err(TextShapeError {
-                tokens,
-                width,
-                text_len,
-                text_dim,
-            });
-        }
+        let text_len = self.config.text_len;
+        check_states(&text, text_len, self.config.text_dim)?;
         let text = text.cast(self.dtype);
         let padded = if tokens == text_len {
             text

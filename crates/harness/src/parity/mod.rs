@@ -4,14 +4,17 @@
 //! files, so a new case needs no code; a kind that is not known is listed as not covered.
 
 mod metrics;
+mod recipe;
 mod schedulers;
 mod trajectories;
-mod wan;
+mod transformers;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
+use mixcache_core::models::{hunyuan, wan};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use trajectories::Setting;
 
 /// One compared quantity.
 #[derive(Clone, Debug)]
@@ -97,8 +100,10 @@ pub fn compare(folder: &Path, device: &Device) -> Result<Vec<Finding>> {
             findings: vec![],
         };
         let done = match kind {
-            "wan_transformer" => wan::compare(&mut case, &path, &json),
-            "wan_cfg_trajectory" => trajectories::compare(&mut case, &path, &json),
+            "wan_transformer" => transformers::compare(&mut case, &path, &json, wan::reference::run_case),
+            "hunyuan_transformer" => transformers::compare(&mut case, &path, &json, hunyuan::reference::run_case),
+            "wan_cfg_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_wan),
+            "hunyuan_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_hunyuan),
             "scheduler_euler" | "scheduler_unipc" => schedulers::compare(&mut case, &path, &json),
             "video_metrics" => metrics::compare(&mut case, &path, &json),
             _ => {

@@ -102,9 +102,10 @@ impl Line {
             return Ok(());
         }
         let stroke = self.colour.stroke_width(self.width);
-        Ok(match self.dashed {
+        match self.dashed {
             true => canvas.draw(&DashedPathElement::new(path, 8, 6, stroke))?,
             false => canvas.draw(&PathElement::new(path, stroke))?,
-        })
+        }
+        Ok(())
     }
 }

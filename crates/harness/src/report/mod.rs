@@ -6,6 +6,7 @@ mod curves;
 mod draw;
 pub mod dynamics;
 mod heatmap;
+pub mod scaling;
 mod summary;
 mod table;
 

@@ -107,7 +107,7 @@ pub const RUN_COLUMNS: &[Column] = &[
         "guidance_mode",
         Text,
         "",
-        "two-pass: conditional and unconditional one after the other; batched: together",
+        "two-pass: conditional and unconditional one after the other; batched: together; embedded: one pass, the scale is an input of the model",
     ),
     always("frames", U32, "frames", "Frames of the video"),
     always("height", U32, "pixels", "Height of the video"),

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::{FloatDType, Tensor, TensorData};
 use indicatif::{ProgressBar, ProgressStyle};
 use mixcache_core::denoise::denoise;
-use mixcache_core::models::wan::{WanChain, WanCond, WanCtx};
+use mixcache_core::models::{Cond, Ctx, ModelChain};
 use mixcache_core::noise::noise;
 use mixcache_core::tensors::{Hidden, Latent};
 use mixcache_policies::chain::{Dit, Feature};
@@ -208,7 +208,7 @@ fn disturbances(job: &Prepared, step: usize, latent: &Latent) -> [Option<Disturb
             }
             hidden = job.chain.unit(i, hidden, &ctx);
             if i + 1 == blocks.end {
-                residual_rms += rms(hidden.since(before.take().expect("the range has a start")).0);
+                residual_rms += rms(hidden.since(before.take().expect("the range has a start")).tokens);
             }
         }
         predictions.push(job.chain.head(hidden, &ctx));
@@ -233,13 +233,14 @@ fn disturbances(job: &Prepared, step: usize, latent: &Latent) -> [Option<Disturb
     };
     let hidden_noise = || {
         let (hidden, _) = job.chain.embed(latent, timestep, &job.conds[0]);
-        let shape = hidden.0.dims();
+        let (shape, video) = (hidden.tokens.dims(), hidden.video);
         let values: Vec<f32> = noise(DISTURBANCE_SEED + 2, &shape)
             .into_iter()
             .map(|n| n * SIGMA * residual_rms)
             .collect();
-        let noise: Tensor<3> = Tensor::from_data(TensorData::new(values, shape), &hidden.0.device());
-        Hidden(noise.cast(hidden.0.dtype()))
+        let noise: Tensor<3> = Tensor::from_data(TensorData::new(values, shape), &hidden.tokens.device());
+        let tokens = noise.cast(hidden.tokens.dtype());
+        Hidden { tokens, video }
     };
     [
         place(Place::Prediction {
@@ -280,14 +281,14 @@ fn disturbed(job: &Prepared, disturbance: Disturbance) -> Result<Vec<f32>> {
         chain: &job.chain,
         disturbance,
     };
-    let conds: Vec<(usize, WanCond)> = job.conds.iter().cloned().enumerate().collect();
+    let conds: Vec<(usize, Cond)> = job.conds.iter().cloned().enumerate().collect();
     let outcome = denoise(&chain, &mut Off::default(), job.job(&conds), &mut |_| {})?;
     Ok(outcome.latent.to_host())
 }
 
 /// A model that is disturbed at one timestep.
 struct Disturbed<'a> {
-    chain: &'a WanChain<'a>,
+    chain: &'a ModelChain<'a>,
     disturbance: Disturbance,
 }
 
@@ -295,15 +296,15 @@ struct Disturbed<'a> {
 struct DisturbedCtx {
     here: bool,
     branch: usize,
-    ctx: WanCtx,
+    ctx: Ctx,
 }
 
 impl Dit for Disturbed<'_> {
     type Hidden = Hidden;
     type Latent = Latent;
-    type Cond = (usize, WanCond);
+    type Cond = (usize, Cond);
     type Ctx = DisturbedCtx;
-    fn embed(&self, latent: &Latent, timestep: f32, (branch, cond): &(usize, WanCond)) -> (Hidden, DisturbedCtx) {
+    fn embed(&self, latent: &Latent, timestep: f32, (branch, cond): &(usize, Cond)) -> (Hidden, DisturbedCtx) {
         let (hidden, ctx) = self.chain.embed(latent, timestep, cond);
         (
             hidden,
@@ -323,6 +324,9 @@ impl Dit for Disturbed<'_> {
             Place::Hidden { after, noise } if ctx.here && *after == i => hidden.add_scaled(1.0, noise),
             _ => hidden,
         }
+    }
+    fn first_input(&self, hidden: &Hidden, ctx: &DisturbedCtx) -> Hidden {
+        self.chain.first_input(hidden, &ctx.ctx)
     }
     fn head(&self, hidden: Hidden, ctx: &DisturbedCtx) -> Latent {
         let prediction = self.chain.head(hidden, &ctx.ctx);

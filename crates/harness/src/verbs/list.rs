@@ -1,15 +1,14 @@
 //! `mixcache list`: what a sweep would run, and what it would cost, before anything runs.
 
 use super::Chosen;
+use crate::dry::walk;
 use crate::experiment::Experiment;
 use crate::runner::Runner;
 use crate::subject::Subject;
 use anyhow::Result;
-use mixcache_core::models::wan::{Wan, WanConfig};
+use mixcache_core::models::Chain;
 use mixcache_core::tensors::Latent;
-use mixcache_policies::chain::{Dit, Feature, Planes, pass};
-use mixcache_policies::plan::*;
-use mixcache_policies::store::{Costs, Store, WalkError};
+use mixcache_policies::chain::Dit;
 use std::time::Instant;
 
 /// Show what a sweep would run, with predicted memory, compute and time.
@@ -30,7 +29,7 @@ pub fn run(args: Args) -> Result<()> {
     println!(
         "{}, {} parameters; {} frames of {}×{}; {} steps; guidance {}; device {}",
         experiment.model.name,
-        subject.wan.config().parameters(),
+        subject.model.config().parameters(),
         video.frames,
         video.width,
         video.height,
@@ -45,7 +44,7 @@ pub fn run(args: Args) -> Result<()> {
         runs.repeats
     );
     println!(
-        "time is predicted from one block of the model, which runs at {:.1} GFLOP/s here\n",
+        "time is predicted from two blocks of the model, which run at {:.1} GFLOP/s here\n",
         rate / 1e9
     );
     println!(
@@ -56,9 +55,10 @@ pub fn run(args: Args) -> Result<()> {
     for variant in &experiment.policies {
         let mut policy = variant.spec.policy();
         let steps = policy.steps(sampler.steps);
-        let full = runner.run(variant, sampler.steps)?.0.total_flops();
-        let run = runner.run(variant, steps)?.0;
-        match dry_walk(&mut *policy, run.clone(), &subject) {
+        let prompt = &runs.prompts[0];
+        let full = runner.run(variant, prompt, sampler.steps)?.0.total_flops();
+        let run = runner.run(variant, prompt, steps)?.0;
+        match walk(&mut *policy, run.clone(), &subject) {
             Err(error) => println!("{:>52}  {}: cannot run: {error}", "", variant.label),
             Ok(plan) => {
                 let mib = plan.claimed_bytes as f64 / (1u64 << 20) as f64;
@@ -83,20 +83,22 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Operations a second of one block of the model's width on its device.
+/// Operations a second of two blocks of the model's width on its device.
 fn flops_per_s(experiment: &Experiment, subject: &Subject) -> Result<f64> {
-    let config = WanConfig {
-        layers: 1,
-        ..subject.wan.config().clone()
-    };
-    let block = Wan::random(config, 0, subject.wan.device(), subject.wan.dtype());
+    let device = subject.model.device();
+    let short = subject
+        .model
+        .config()
+        .with_blocks(2)
+        .random(0, device, subject.model.dtype());
     let [f, h, w] = subject.grid;
     // At most about a thousand tokens: enough to fill the device, little enough to be quick.
     let grid = [f.min(8), h.min(32), w.min(32)];
-    let chain = block.on(grid, 1)?;
+    let prompt = subject.prompt(&experiment.runs.prompts[0])?;
+    let chain = short.on(grid, 1, prompt.states.dims()[1])?;
     let shape = chain.latent_shape();
-    let latent = Latent::from_host(mixcache_core::noise::noise(0, &shape), shape, subject.wan.device());
-    let [cond, _] = subject.conds(&experiment.runs.prompts[0])?;
+    let latent = Latent::from_host(mixcache_core::noise::noise(0, &shape), shape, device);
+    let cond = short.condition(prompt, experiment.sampler.guidance)?;
     let forward = || {
         let (hidden, ctx) = chain.embed(&latent, 500.0, &cond);
         chain
@@ -114,105 +116,4 @@ fn flops_per_s(experiment: &Experiment, subject: &Subject) -> Result<f64> {
     }
     let flops = chain.rest_flops() + chain.units().iter().map(|unit| unit.flops).sum::<f64>();
     Ok(passes as f64 * flops / start.elapsed().as_secs_f64())
-}
-
-struct Plan {
-    claimed_bytes: u64,
-    costs: Costs,
-    /// Whether every decision was made without a look at a tensor.
-    decided: bool,
-}
-
-/// Walks a policy over nothing: costs as they will be counted, no arithmetic.
-fn dry_walk(policy: &mut dyn CachePolicy, run: Run, subject: &Subject) -> Result<Plan, WalkError> {
-    let claim = policy.begin(&run)?;
-    let dry = Dry { subject };
-    let signals = claim
-        .time_signal
-        .map(|signal| dry.time_signals(signal, &run.timesteps))
-        .unwrap_or_default();
-    let host_reads = !signals.is_empty() as usize;
-    let mut store = Store::new(run.clone(), &claim, signals)?;
-    for step in 0..run.steps() {
-        let now = vec![Nothing; run.branches];
-        for branch in 0..run.branches {
-            let at = At {
-                step,
-                branch,
-                unit: 0,
-                full: run.is_full(step),
-            };
-            pass(&dry, policy, &mut store, at, &Nothing, &(), &now[..branch])?;
-        }
-    }
-    let costs = store.costs();
-    Ok(Plan {
-        claimed_bytes: store.claimed_bytes(),
-        costs,
-        decided: costs.reads == host_reads,
-    })
-}
-
-/// A tensor without numbers.
-#[derive(Clone)]
-struct Nothing;
-
-impl Feature for Nothing {
-    type Scalar = ();
-    fn add_scaled(self, _: f32, _: &Nothing) -> Nothing {
-        Nothing
-    }
-    fn scaled(&self, _: f32) -> Nothing {
-        Nothing
-    }
-    fn since(&self, _: Nothing) -> Nothing {
-        Nothing
-    }
-    fn l1_pair(&self, _: &Nothing) -> [(); 2] {
-        [(); 2]
-    }
-    fn read(scalars: Vec<()>) -> Vec<f32> {
-        vec![f32::NAN; scalars.len()]
-    }
-}
-
-impl Planes for Nothing {
-    fn low_pass(&self) -> Nothing {
-        Nothing
-    }
-    fn denoised(&self, _: f32) -> Nothing {
-        Nothing
-    }
-    fn dot(&self, _: &Nothing) {}
-}
-
-/// A chain without tensors; only its time signals, which do not depend on the clip, are real.
-struct Dry<'a> {
-    subject: &'a Subject,
-}
-
-impl Dit for Dry<'_> {
-    type Hidden = Nothing;
-    type Latent = Nothing;
-    type Cond = ();
-    type Ctx = ();
-    fn embed(&self, _: &Nothing, _: f32, _: &()) -> (Nothing, ()) {
-        (Nothing, ())
-    }
-    fn eval(&self, _: usize, _: &Nothing, _: &()) -> Nothing {
-        Nothing
-    }
-    fn join(&self, _: usize, hidden: Nothing, _: &Nothing, _: &()) -> Nothing {
-        hidden
-    }
-    fn head(&self, _: Nothing, _: &()) -> Nothing {
-        Nothing
-    }
-    fn time_signals(&self, signal: TimeSignal, timesteps: &[f32]) -> Vec<Vec<f32>> {
-        self.subject
-            .wan
-            .on(self.subject.grid, 1)
-            .expect("settled")
-            .time_signals(signal, timesteps)
-    }
 }

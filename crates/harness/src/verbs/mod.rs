@@ -7,7 +7,9 @@ pub mod list;
 pub mod parity;
 pub mod replay;
 pub mod report;
+pub mod scaling;
 pub mod sweep;
+pub mod time;
 pub mod trace;
 pub mod verify;
 

@@ -54,7 +54,7 @@ pub fn run(args: Args) -> Result<()> {
             peak <= claimed,
             format!("{label}: holds {peak} bytes at its peak, claims {claimed}"),
         );
-        let compute = outcome.costs.flops / runner.run(variant, planned)?.0.total_flops();
+        let compute = outcome.costs.flops / runner.run(variant, prompt, planned)?.0.total_flops();
         let speedup = off_s / outcome.denoise_s;
         check(
             speedup <= TIMING_SLACK / compute,

@@ -76,6 +76,9 @@ impl Dit for Mock {
     fn join(&self, _: usize, hidden: Number, raw: &Number, &(t, _): &(f32, f32)) -> Number {
         Number(hidden.0 + 0.02 * (1.0 + 0.1 * t) * raw.0)
     }
+    fn first_input(&self, hidden: &Number, &(t, _): &(f32, f32)) -> Number {
+        Number(1.0 + 0.1 * hidden.0 + self.pace * t)
+    }
     fn head(&self, hidden: Number, _: &(f32, f32)) -> Number {
         hidden
     }
@@ -91,6 +94,7 @@ pub const STEPS: usize = 20;
 pub const CONDS: [f32; 2] = [1.0, -1.0];
 pub const GUIDANCE: f32 = 5.0;
 pub const HIDDEN_BYTES: u64 = 1000;
+pub const INPUT_BYTES: u64 = 900;
 pub const LATENT_BYTES: u64 = 10;
 
 pub fn run() -> Run {
@@ -138,17 +142,24 @@ pub fn run() -> Run {
         timesteps: sigmas.iter().map(|s| 1000.0 * s).collect(),
         sigmas,
         full: (1, 1),
+        signals: vec![Signal::Time(TimeSignal::Embedding), Signal::Input],
         hidden_bytes: HIDDEN_BYTES,
+        input_bytes: INPUT_BYTES,
         latent_bytes: LATENT_BYTES,
         budget_bytes: 1 << 20,
         data: Arc::new(Data {
             tea: [
-                ("identity".into(), identity(TimeSignal::Embedding)),
+                ("identity".into(), identity(Signal::Time(TimeSignal::Embedding))),
+                ("identity-input".into(), identity(Signal::Input)),
+                (
+                    "identity-projection".into(),
+                    identity(Signal::Time(TimeSignal::Projection)),
+                ),
                 (
                     "other".into(),
                     TeaCoefficients {
                         model: "wan2.1-t2v-14b".into(),
-                        ..identity(TimeSignal::Projection)
+                        ..identity(Signal::Time(TimeSignal::Projection))
                     },
                 ),
             ]
@@ -172,6 +183,7 @@ pub struct Outcome {
 pub fn go(policy: &mut dyn CachePolicy, run: Run) -> Result<Outcome, WalkError> {
     let (dit, start) = (Mock { pace: 1.0 }, CLONES.get());
     let claim = policy.begin(&run)?;
+    claim.check(&run)?;
     let signals = claim
         .time_signal
         .map(|s| dit.time_signals(s, &run.timesteps))

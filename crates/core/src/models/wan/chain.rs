@@ -1,11 +1,15 @@
 //! Wan as a chain of units: three a block, in execution order.
 
-use super::{Attention, Block, Wan, WanCond, patch, rotary};
-use crate::models::ops::{add_gated, attention, gelu_tanh, norm, project, rms_norm, rms_rotate};
+use super::{Attention, Block, Wan, WanCond, WanConfig};
+use crate::models::Chain;
+use crate::models::ops::{add_gated, attention, gelu_tanh, modulated, norm, project, rms_norm, rms_rotate};
+use crate::models::patch::{self, Channels, GridError, token_grid};
+use crate::models::rotary;
 use crate::tensors::{Hidden, Latent, host};
-use burn::tensor::Tensor;
+use burn::tensor::activation::silu;
+use burn::tensor::{FloatDType, Tensor};
 use mixcache_policies::chain::Dit;
-use mixcache_policies::plan::{TimeSignal, Unit, UnitKind};
+use mixcache_policies::plan::{Signal, TimeSignal, Unit, UnitKind};
 
 /// Rows of a block's modulation table.
 const SHIFT_SELF: usize = 0;
@@ -15,8 +19,10 @@ const SHIFT_FFN: usize = 3;
 const SCALE_FFN: usize = 4;
 const GATE_FFN: usize = 5;
 
+/// Base of the rotary frequencies, `rope_params` of the authors' code.
+const THETA: f64 = 10000.0;
+
 /// Units of a block.
-pub const UNITS_A_BLOCK: usize = UNITS.len();
 const UNITS: [UnitKind; 3] = [UnitKind::SelfAttn, UnitKind::CrossAttn, UnitKind::Mlp];
 
 /// A Wan model on latents of one size.
@@ -34,12 +40,12 @@ pub struct WanCtx {
     text: Tensor<3>,       // [b, text_len, d]
 }
 
-/// A latent size that the model's patches do not divide.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("latents of {grid:?} frames, rows, columns do not divide into patches of {patch:?}: choose a multiple")]
-pub struct GridError {
-    grid: [usize; 3],
-    patch: [usize; 3],
+impl WanConfig {
+    /// Block and kind of each unit of the chain, in execution order.
+    pub fn unit_kinds(&self) -> Vec<(usize, UnitKind)> {
+        let of_block = |block| UNITS.map(|kind| (block, kind));
+        (0..self.layers).flat_map(of_block).collect()
+    }
 }
 
 impl Wan {
@@ -48,72 +54,70 @@ impl Wan {
     /// # Errors
     /// [`GridError`] when patches do not divide the grid.
     pub fn on(&self, grid: [usize; 3], batch: usize) -> Result<WanChain<'_>, GridError> {
-        let patch = self.config.patch;
-        if (0..3).any(|i| grid[i] == 0 || !grid[i].is_multiple_of(patch[i])) {
-            return Err(GridError { grid, patch });
-        }
-        let tokens = [0, 1, 2].map(|i| grid[i] / patch[i]);
+        let tokens = token_grid(grid, self.config.patch)?;
+        // Rows and columns have `2·⌊head_dim/6⌋` channels each, frames the rest.
+        let head_dim = self.config.head_dim();
+        let side = 2 * (head_dim / 6);
         Ok(WanChain {
             wan: self,
             grid,
             batch,
-            rotary: rotary::tables(tokens, self.config.head_dim(), &self.device),
+            rotary: rotary::tables(tokens, [head_dim - 2 * side, side, side], THETA, &self.device),
         })
     }
 }
 
-impl WanChain<'_> {
-    /// Shape of its latents, `[b, c, f, h, w]`.
-    pub fn latent_shape(&self) -> [usize; 5] {
+impl Chain for WanChain<'_> {
+    fn model(&self) -> &str {
+        &self.wan.config.name
+    }
+    fn latent_shape(&self) -> [usize; 5] {
         let [f, h, w] = self.grid;
         [self.batch, self.wan.config.in_channels, f, h, w]
     }
-    /// Name of the model.
-    pub fn model(&self) -> &str {
-        &self.wan.config.name
+    fn hidden_shape(&self) -> [usize; 3] {
+        [self.batch, self.tokens(), self.wan.config.dim]
     }
-    /// Video tokens of one latent.
-    pub fn tokens(&self) -> usize {
+    fn tokens(&self) -> usize {
         self.grid.iter().product::<usize>() / self.wan.config.patch_volume()
     }
-    /// The chain, with the floating-point operations of a pass over the whole batch.
-    pub fn units(&self) -> Vec<Unit> {
-        let config = &self.wan.config;
-        let flops = config.unit_flops(self.tokens(), self.batch);
-        (0..config.layers)
-            .flat_map(|block| {
-                UNITS
-                    .into_iter()
-                    .zip(flops)
-                    .map(move |(kind, flops)| Unit { block, kind, flops })
-            })
-            .collect()
+    fn dtype(&self) -> FloatDType {
+        self.wan.dtype
     }
-    /// Floating-point operations outside the chain in one pass.
-    pub fn rest_flops(&self) -> f64 {
+    fn signals(&self) -> Vec<Signal> {
+        let [embedding, projection] = [TimeSignal::Embedding, TimeSignal::Projection].map(Signal::Time);
+        vec![embedding, projection, Signal::Input]
+    }
+    fn units(&self) -> Vec<Unit> {
+        let config = &self.wan.config;
+        let [self_attn, cross_attn, mlp] = config.unit_flops(self.tokens(), self.batch);
+        let unit = |(block, kind)| Unit {
+            block,
+            kind,
+            flops: match kind {
+                UnitKind::SelfAttn => self_attn,
+                UnitKind::CrossAttn => cross_attn,
+                _ => mlp,
+            },
+        };
+        config.unit_kinds().into_iter().map(unit).collect()
+    }
+    fn rest_flops(&self) -> f64 {
         self.wan.config.rest_flops(self.tokens(), self.batch)
     }
-    /// Bytes of one hidden state.
-    pub fn hidden_bytes(&self) -> u64 {
-        let bytes = burn::tensor::DType::from(self.wan.dtype).size();
-        (self.batch * self.tokens() * self.wan.config.dim * bytes) as u64
-    }
-    /// Bytes of one prediction.
-    pub fn latent_bytes(&self) -> u64 {
-        let [f, h, w] = self.grid;
-        (self.batch * self.wan.config.out_channels * f * h * w * size_of::<f32>()) as u64
-    }
+}
 
+impl WanChain<'_> {
     fn block(&self, i: usize) -> (&Block, UnitKind) {
         (&self.wan.blocks[i / UNITS.len()], UNITS[i % UNITS.len()])
     }
-    /// Layer norm without weights, then scale and shift of this timestep: one fused call.
-    fn modulated(&self, x: &Tensor<3>, scale: Tensor<1>, shift: Tensor<1>) -> Tensor<3> {
-        norm(x, scale.add_scalar(1.0), shift, self.wan.config.eps).cast(self.wan.dtype)
+    /// A block's norm, with the scale and the shift that stand in these rows of its modulation.
+    fn modulated(&self, block: &Block, x: &Tensor<3>, ctx: &WanCtx, [scale, shift]: [usize; 2]) -> Tensor<3> {
+        let row = |k| row(&block.modulation, &ctx.modulation, k);
+        modulated(x, row(scale), row(shift), self.wan.config.eps).cast(self.wan.dtype)
     }
     fn self_attention(&self, block: &Block, x: &Tensor<3>, ctx: &WanCtx) -> Tensor<3> {
-        let row = |k| row(&block.modulation, &ctx.modulation, k);
-        let x = self.modulated(x, row(SCALE_SELF), row(SHIFT_SELF));
+        let x = self.modulated(block, x, ctx, [SCALE_SELF, SHIFT_SELF]);
         let Attention {
             q,
             k,
@@ -146,8 +150,7 @@ impl WanChain<'_> {
         project(attention(q, k, project(text, v), self.wan.config.heads), o)
     }
     fn feed_forward(&self, block: &Block, x: &Tensor<3>, ctx: &WanCtx) -> Tensor<3> {
-        let row = |k| row(&block.modulation, &ctx.modulation, k);
-        let x = self.modulated(x, row(SCALE_FFN), row(SHIFT_FFN));
+        let x = self.modulated(block, x, ctx, [SCALE_FFN, SHIFT_FFN]);
         let [first, second] = &block.ffn;
         project(gelu_tanh(project(x, first)), second)
     }
@@ -169,18 +172,19 @@ impl Dit for WanChain<'_> {
         let patches = patch::patches(latent.0.clone().cast(wan.dtype), wan.config.patch);
         let time = wan.time.embed(&[timestep], &wan.device);
         let ctx = WanCtx {
-            modulation: wan.time.project(time.clone()).reshape([6, wan.config.dim]),
+            modulation: project(silu(time.clone()), &wan.time_projection).reshape([6, wan.config.dim]),
             time,
             text: cond.0.clone(),
         };
-        (Hidden(project(patches, &wan.patch)), ctx)
+        (Hidden::of_video(project(patches, &wan.patch)), ctx)
     }
     fn eval(&self, i: usize, hidden: &Hidden, ctx: &WanCtx) -> Hidden {
         let (block, kind) = self.block(i);
-        Hidden(match kind {
-            UnitKind::SelfAttn => self.self_attention(block, &hidden.0, ctx),
-            UnitKind::CrossAttn => self.cross_attention(block, &hidden.0, ctx),
-            UnitKind::Mlp => self.feed_forward(block, &hidden.0, ctx),
+        let x = &hidden.tokens;
+        Hidden::of_video(match kind {
+            UnitKind::SelfAttn => self.self_attention(block, x, ctx),
+            UnitKind::CrossAttn => self.cross_attention(block, x, ctx),
+            _ => self.feed_forward(block, x, ctx),
         })
     }
     fn join(&self, i: usize, hidden: Hidden, raw: &Hidden, ctx: &WanCtx) -> Hidden {
@@ -189,24 +193,28 @@ impl Dit for WanChain<'_> {
         let gate = match kind {
             UnitKind::SelfAttn => row(GATE_SELF),
             UnitKind::CrossAttn => None,
-            UnitKind::Mlp => row(GATE_FFN),
+            _ => row(GATE_FFN),
         };
-        Hidden(add_gated(hidden.0, raw.0.clone(), gate))
+        Hidden::of_video(add_gated(hidden.tokens, raw.tokens.clone(), gate))
+    }
+    fn first_input(&self, hidden: &Hidden, ctx: &WanCtx) -> Hidden {
+        let (block, _) = self.block(0);
+        Hidden::of_video(self.modulated(block, &hidden.tokens, ctx, [SCALE_SELF, SHIFT_SELF]))
     }
     fn head(&self, hidden: Hidden, ctx: &WanCtx) -> Latent {
         let wan = self.wan;
         let table = wan.head_modulation.clone() + ctx.time.clone(); // [2, d]: shift, scale
         let scale: Tensor<1> = table.clone().narrow(0, 1, 1).squeeze_dim(0);
         let shift = table.narrow(0, 0, 1).squeeze_dim(0);
-        let normed = norm(&hidden.0, scale.add_scalar(1.0), shift, wan.config.eps);
-        Latent(patch::latent(project(normed, &wan.head), self.grid, wan.config.patch))
+        let patches = project(modulated(&hidden.tokens, scale, shift, wan.config.eps), &wan.head);
+        Latent(patch::latent(patches, Channels::Last, self.grid, wan.config.patch))
     }
     fn time_signals(&self, signal: TimeSignal, timesteps: &[f32]) -> Vec<Vec<f32>> {
         let wan = self.wan;
         let embedding = wan.time.embed(timesteps, &wan.device);
         let signals = match signal {
             TimeSignal::Embedding => embedding,
-            TimeSignal::Projection => wan.time.project(embedding),
+            TimeSignal::Projection => project(silu(embedding), &wan.time_projection),
         };
         let width = signals.dims()[1];
         host(signals).chunks_exact(width).map(<[f32]>::to_vec).collect()

@@ -1,5 +1,7 @@
 //! Sizes of a Wan transformer: presets, and the `config.json` of a checkpoint.
 
+use crate::models::config::{ConfigError, linear, read};
+use crate::models::time::Sinusoid;
 use serde::Deserialize;
 
 /// Sizes of a Wan transformer.
@@ -33,29 +35,6 @@ pub struct WanConfig {
     pub sinusoid: Sinusoid,
 }
 
-/// How the timestep's sinusoid is computed: the angles near t = 1000 differ by 3e-5.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub enum Sinusoid {
-    /// In f64, as the authors do (`wan/modules/model.py`).
-    #[default]
-    F64,
-    /// In f32, as diffusers does (`get_timestep_embedding`): for parity with its numbers.
-    F32,
-}
-
-/// A configuration that describes no Wan text-to-video model.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// Not the expected JSON.
-    #[error(
-        "not a Wan `config.json` ({0}): expected the authors' keys (dim, num_heads, …) or diffusers' (num_attention_heads, attention_head_dim, …)"
-    )]
-    Json(#[from] serde_json::Error),
-    /// Sizes that do not fit together, or a variant of the model that is not supported.
-    #[error("{0}")]
-    Unsupported(String),
-}
-
 impl WanConfig {
     /// Names of the presets.
     pub const PRESETS: [&str; 3] = ["wan2.1-t2v-1.3b", "wan2.1-t2v-14b", "wan-mini"];
@@ -83,7 +62,7 @@ impl WanConfig {
             "wan-mini" => Some(WanConfig {
                 text_dim: 64,
                 text_len: 16,
-                ..wan(128, 512, 8, 4)
+                ..wan(192, 768, 8, 6)
             }),
             _ => None,
         }
@@ -94,12 +73,11 @@ impl WanConfig {
     /// # Errors
     /// [`ConfigError`] when keys are missing or the file describes another model.
     pub fn parse(json: &str) -> Result<WanConfig, ConfigError> {
-        let mut value: serde_json::Value = serde_json::from_str(json)?;
-        let name = value["name"].as_str().map(str::to_string);
-        if let Some(model) = value.get_mut("model") {
-            value = model.take(); // sizes stand in a section of their own beside those of the text and the codec
-        }
-        let file: ConfigFile = serde_json::from_value(value)?;
+        let (file, name) = read::<ConfigFile>(json).map_err(|source| ConfigError::Json {
+            model: "Wan",
+            keys: "num_heads, num_layers, ffn_dim",
+            source,
+        })?;
         let mut config = file.config()?;
         let published = WanConfig::PRESETS.iter().find(|preset| {
             let preset = WanConfig::preset(preset).expect("listed");
@@ -123,7 +101,6 @@ impl WanConfig {
     }
     /// Number of parameters.
     pub fn parameters(&self) -> u64 {
-        let linear = |from: usize, to: usize| (from * to + to) as u64;
         let d = self.dim;
         let patch = linear(self.in_channels * self.patch_volume(), d);
         let text = linear(self.text_dim, d) + linear(d, d);
@@ -224,7 +201,7 @@ mod tests {
         let parameters = |name| WanConfig::preset(name).unwrap().parameters();
         assert_eq!(parameters("wan2.1-t2v-1.3b"), 1_418_996_800);
         assert_eq!(parameters("wan2.1-t2v-14b"), 14_288_491_584);
-        assert_eq!(parameters("wan-mini"), 2_312_896);
+        assert_eq!(parameters("wan-mini"), 5_140_480);
     }
 
     #[test]

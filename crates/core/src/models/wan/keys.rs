@@ -1,7 +1,7 @@
 //! The two key layouts of Wan checkpoints. The authors' names are ours; diffusers' differ by renaming
 //! only (`scripts/convert_wan_to_diffusers.py`).
 
-use crate::weights::Weights;
+use crate::weights::{Layout, Place, Weights};
 
 /// Authors' part of a key, diffusers' part. `norm3` and `norm2` changed places: the affine norm in
 /// front of the cross-attention is `norm3` of the authors and `norm2` of diffusers.
@@ -25,17 +25,15 @@ const RENAMED: [(&str, &str); 17] = [
     (".ffn.2.", ".ffn.net.2."),
 ];
 
-/// The renaming from the authors' keys to those of this checkpoint.
-pub fn layout(weights: &Weights) -> fn(&str) -> String {
+/// The layout of this checkpoint.
+pub fn layout(weights: &Weights) -> Layout {
     if weights.keys().any(|key| key.starts_with("condition_embedder.")) {
         diffusers
     } else {
-        str::to_string
+        std::convert::identity
     }
 }
 
-fn diffusers(key: &str) -> String {
-    RENAMED
-        .iter()
-        .fold(key.to_string(), |key, (from, to)| key.replace(from, to))
+fn diffusers(place: Place) -> Place {
+    place.renamed(&RENAMED)
 }

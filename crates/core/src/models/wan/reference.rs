@@ -1,103 +1,26 @@
-//! A Wan model against numbers recorded from a reference implementation.
-//!
-//! A case is a folder with `config.json`, weights (`diffusers.safetensors`, `original.safetensors`) and
-//! `io.safetensors`: inputs, outputs `tN.out` at timesteps `tN.timestep`, activations `tN.act.*` under
-//! diffusers' module names, and in some a batch with one prompt each, `cfg.*`.
+//! A Wan model against recorded numbers; some cases hold a batch with one prompt each, `cfg.*`.
 
-use super::{ConfigError, GridError, Sinusoid, TextShapeError, Wan, WanChain, WanCond, WanConfig};
+use super::{Wan, WanChain, WanCond, WanConfig};
+use crate::models::reference::{CaseError, Reading, Recorded, config_of, grid};
+use crate::models::{Chain, Sinusoid};
 use crate::tensors::{Hidden, Latent, host};
-use crate::weights::{Weights, WeightsError};
-use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+use crate::weights::Weights;
+use burn::tensor::{Device, FloatDType};
 use mixcache_policies::chain::Dit;
 use mixcache_policies::plan::TimeSignal;
 use std::path::Path;
-
-/// Our numbers beside the recorded ones.
-#[derive(Clone, Debug)]
-pub struct Reading {
-    /// Name of the recorded tensor.
-    pub name: String,
-    /// What we computed.
-    pub ours: Vec<f32>,
-    /// What was recorded.
-    pub recorded: Vec<f32>,
-}
-
-impl Reading {
-    /// `‖ours − recorded‖ / ‖recorded‖`.
-    pub fn relative_l2(&self) -> f64 {
-        relative_l2(&self.ours, &self.recorded)
-    }
-    /// Largest absolute difference.
-    pub fn max_abs(&self) -> f32 {
-        let differences = self.ours.iter().zip(&self.recorded).map(|(a, b)| (a - b).abs());
-        differences.fold(0.0, f32::max)
-    }
-}
-
-/// `‖a − b‖ / ‖b‖`.
-///
-/// # Panics
-/// When the lengths differ.
-pub fn relative_l2(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len(), "tensors of different sizes");
-    let difference: f64 = a.iter().zip(b).map(|(a, b)| (*a as f64 - *b as f64).powi(2)).sum();
-    let size: f64 = b.iter().map(|b| (*b as f64).powi(2)).sum();
-    (difference / size).sqrt()
-}
-
-/// A case that cannot be run.
-#[derive(Debug, thiserror::Error)]
-pub enum CaseError {
-    /// Files that cannot be read.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// A missing `config.json`.
-    #[error("cannot read {path}: {source}")]
-    Io {
-        /// The file.
-        path: String,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// Not the configuration of a Wan model.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A prompt embedding of another width.
-    #[error(transparent)]
-    Text(#[from] TextShapeError),
-    /// A latent that the patches do not divide.
-    #[error(transparent)]
-    Grid(#[from] GridError),
-    /// A recorded tensor is missing.
-    #[error("`io.safetensors` of the case has no float tensor `{key}` of rank {rank}")]
-    Missing {
-        /// Its name.
-        key: String,
-        /// Dimensions it must have.
-        rank: usize,
-    },
-}
 
 /// Runs a case with one of its weight files, in f32.
 ///
 /// # Errors
 /// [`CaseError`] when a file is missing or does not describe a Wan model.
 pub fn run_case(folder: &Path, weights: &str, device: &Device) -> Result<Vec<Reading>, CaseError> {
-    let path = folder.join("config.json");
-    let json = std::fs::read_to_string(&path).map_err(|source| CaseError::Io {
-        path: path.display().to_string(),
-        source,
-    })?;
-    let io = Recorded {
-        tensors: Weights::open(&folder.join("io.safetensors"))?,
-        device,
-    };
+    let io = Recorded::open(folder, device)?;
     let text = io.tensor::<3>("in.encoder_hidden_states")?;
     let config = WanConfig {
         sinusoid: Sinusoid::F32,  // the recordings come from diffusers
         text_len: text.dims()[1], // the recorded prompts are already padded
-        ..WanConfig::parse(&json)?
+        ..WanConfig::parse(&config_of(folder)?)?
     };
     let wan = Wan::load(config, Weights::open(&folder.join(weights))?, device, FloatDType::F32)?;
     let latent = Latent(io.tensor::<5>("in.hidden_states")?);
@@ -109,10 +32,7 @@ pub fn run_case(folder: &Path, weights: &str, device: &Device) -> Result<Vec<Rea
         || host(cond.0.clone()),
         &mut readings,
     );
-    for t in (0..)
-        .map(|i| format!("t{i}"))
-        .take_while(|t| io.has(&format!("{t}.out")))
-    {
+    for t in io.times() {
         let timesteps = io.floats(&format!("{t}.timestep"))?;
         compare_pass(&wan, &io, &t, &timesteps, &latent, &cond, &mut readings)?;
     }
@@ -127,11 +47,6 @@ pub fn run_case(folder: &Path, weights: &str, device: &Device) -> Result<Vec<Rea
         io.compare("cfg.out", || chain.head(hidden, &ctx).to_host(), &mut readings);
     }
     Ok(readings)
-}
-
-fn grid(latent: &Latent) -> [usize; 3] {
-    let [_, _, f, h, w] = latent.0.dims();
-    [f, h, w]
 }
 
 /// One recorded pass. A pass of ours has one timestep: rows recorded at different timesteps run one by
@@ -172,7 +87,7 @@ fn compare_pass(
 /// Every value of a pass that the walk can see, under diffusers' module names.
 fn traced(chain: &WanChain, latent: &Latent, timestep: f32, cond: &WanCond) -> Vec<(String, Vec<f32>)> {
     let mut seen = vec![];
-    let mut see = |name: String, x: &Hidden| seen.push((name, host(x.0.clone())));
+    let mut see = |name: String, x: &Hidden| seen.push((name, host(x.tokens.clone())));
     let (mut hidden, ctx) = chain.embed(latent, timestep, cond);
     see("act.blocks.0.in".into(), &hidden);
     let units = chain.units();
@@ -187,47 +102,4 @@ fn traced(chain: &WanChain, latent: &Latent, timestep: f32, cond: &WanCond) -> V
     }
     seen.push(("out".into(), chain.head(hidden, &ctx).to_host()));
     seen
-}
-
-struct Recorded<'a> {
-    tensors: Weights,
-    device: &'a Device,
-}
-
-impl Recorded<'_> {
-    fn has(&self, key: &str) -> bool {
-        self.tensors.shape(key).is_some()
-    }
-    fn floats(&self, key: &str) -> Result<Vec<f32>, CaseError> {
-        let missing = || CaseError::Missing {
-            key: key.into(),
-            rank: 1,
-        };
-        self.tensors.floats(key).ok_or_else(missing)
-    }
-    fn tensor<const D: usize>(&self, key: &str) -> Result<Tensor<D>, CaseError> {
-        let missing = || CaseError::Missing {
-            key: key.into(),
-            rank: D,
-        };
-        let shape = self
-            .tensors
-            .shape(key)
-            .and_then(|shape| <[usize; D]>::try_from(shape).ok());
-        let values = self.tensors.floats(key).ok_or_else(missing)?;
-        Ok(Tensor::from_data(
-            TensorData::new(values, shape.ok_or_else(missing)?),
-            self.device,
-        ))
-    }
-    /// Adds a reading, if this tensor was recorded.
-    fn compare(&self, key: &str, ours: impl FnOnce() -> Vec<f32>, readings: &mut Vec<Reading>) {
-        if let Some(recorded) = self.tensors.floats(key) {
-            readings.push(Reading {
-                name: key.into(),
-                ours: ours(),
-                recorded,
-            });
-        }
-    }
 }

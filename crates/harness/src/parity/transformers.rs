@@ -1,12 +1,16 @@
-//! Wan's forward pass and its intermediate activations, from both key layouts.
+//! A forward pass and its intermediate activations, from both key layouts.
 
 use super::Case;
 use anyhow::{Context, Result};
-use mixcache_core::models::wan::reference::run_case;
+use burn::tensor::Device;
+use mixcache_core::models::reference::{CaseError, Reading};
 use serde_json::Value;
 use std::path::Path;
 
-pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> {
+/// Runs a case in a folder with one of its weight files.
+type RunCase = fn(&Path, &str, &Device) -> Result<Vec<Reading>, CaseError>;
+
+pub(super) fn compare(case: &mut Case, path: &Path, json: &Value, run_case: RunCase) -> Result<()> {
     let folder = path.parent().context("a case stands in a folder")?;
     let tolerance = |what: &str| super::number(json, &format!("/{what}/rel_l2"));
     let (output, activations) = (tolerance("tolerance_out")?, tolerance("tolerance_activations")?);

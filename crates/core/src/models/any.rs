@@ -1,0 +1,282 @@
+//! Whichever model an experiment names.
+#![expect(
+    clippy::large_enum_variant,
+    reason = "there is one of each at a time: nothing to save"
+)]
+
+use super::Chain;
+use super::hunyuan::{Hunyuan, HunyuanChain, HunyuanCond, HunyuanConfig, HunyuanCtx};
+use super::patch::GridError;
+use super::prompt::{Prompt, PromptShapeError};
+use super::wan::{Wan, WanChain, WanCond, WanConfig, WanCtx};
+use crate::tensors::{Hidden, Latent};
+use crate::weights::{Weights, WeightsError};
+use burn::tensor::{Device, FloatDType};
+use mixcache_policies::chain::Dit;
+use mixcache_policies::plan::{Signal, TimeSignal, Unit, UnitKind};
+
+/// Sizes of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Config {
+    /// Of Wan2.1.
+    Wan(WanConfig),
+    /// Of HunyuanVideo.
+    Hunyuan(HunyuanConfig),
+}
+
+/// A model with its weights on a device.
+pub enum Model {
+    /// Wan2.1.
+    Wan(Wan),
+    /// HunyuanVideo.
+    Hunyuan(Hunyuan),
+}
+
+/// A model on latents of one size.
+pub enum ModelChain<'a> {
+    /// Wan2.1.
+    Wan(WanChain<'a>),
+    /// HunyuanVideo.
+    Hunyuan(HunyuanChain<'a>),
+}
+
+/// A prompt as a model's chain takes it.
+#[derive(Clone, Debug)]
+pub enum Cond {
+    /// Of Wan2.1.
+    Wan(WanCond),
+    /// Of HunyuanVideo.
+    Hunyuan(HunyuanCond),
+}
+
+/// What stays fixed within one pass.
+pub enum Ctx {
+    /// Of Wan2.1.
+    Wan(WanCtx),
+    /// Of HunyuanVideo.
+    Hunyuan(HunyuanCtx),
+}
+
+/// The same expression whichever model it is.
+macro_rules! each {
+    ($of:ident, $any:expr, $one:ident => $do:expr) => {
+        match $any {
+            $of::Wan($one) => $do,
+            $of::Hunyuan($one) => $do,
+        }
+    };
+}
+
+/// The same expression for a chain and a context of the same model.
+macro_rules! within {
+    ($chain:expr, $ctx:expr, ($one:ident, $its:ident) => $do:expr) => {
+        match ($chain, $ctx) {
+            (ModelChain::Wan($one), Ctx::Wan($its)) => $do,
+            (ModelChain::Hunyuan($one), Ctx::Hunyuan($its)) => $do,
+            _ => panic!("a context of another model"),
+        }
+    };
+}
+
+impl Config {
+    /// Names of all presets.
+    pub fn presets() -> impl Iterator<Item = &'static str> {
+        WanConfig::PRESETS.into_iter().chain(HunyuanConfig::PRESETS)
+    }
+    /// A preset by name.
+    pub fn preset(name: &str) -> Option<Config> {
+        let wan = WanConfig::preset(name).map(Config::Wan);
+        wan.or_else(|| HunyuanConfig::preset(name).map(Config::Hunyuan))
+    }
+    /// Number of parameters.
+    pub fn parameters(&self) -> u64 {
+        each!(Config, self, config => config.parameters())
+    }
+    /// The same widths with another number of blocks; of HunyuanVideo's a third are double, as published.
+    pub fn with_blocks(&self, blocks: usize) -> Config {
+        match self.clone() {
+            Config::Wan(config) => Config::Wan(WanConfig {
+                layers: blocks,
+                ..config
+            }),
+            Config::Hunyuan(config) => Config::Hunyuan(HunyuanConfig {
+                double_layers: blocks.div_ceil(3),
+                single_layers: blocks - blocks.div_ceil(3),
+                ..config
+            }),
+        }
+    }
+    /// Block and kind of each unit of the chain, in execution order.
+    pub fn unit_kinds(&self) -> Vec<(usize, UnitKind)> {
+        each!(Config, self, config => config.unit_kinds())
+    }
+    /// Channels of a latent.
+    pub fn latent_channels(&self) -> usize {
+        each!(Config, self, config => config.in_channels)
+    }
+    /// Latent elements of one channel in a token.
+    pub fn patch_volume(&self) -> usize {
+        each!(Config, self, config => config.patch_volume())
+    }
+    /// Most tokens of a prompt.
+    pub fn text_len(&self) -> usize {
+        each!(Config, self, config => config.text_len)
+    }
+    /// Width of the text encoder's states, and of its pooled vector where the model takes one.
+    pub fn text_widths(&self) -> (usize, Option<usize>) {
+        match self {
+            Config::Wan(config) => (config.text_dim, None),
+            Config::Hunyuan(config) => (config.text_dim, Some(config.pooled_dim)),
+        }
+    }
+    /// Whether the guidance scale is an input of the model: there is no unconditional pass.
+    pub fn embeds_guidance(&self) -> bool {
+        matches!(self, Config::Hunyuan(_))
+    }
+    /// Frames a second of the videos that the authors' models make.
+    pub fn fps(&self) -> u16 {
+        match self {
+            Config::Wan(_) => 16,
+            Config::Hunyuan(_) => 24,
+        }
+    }
+    /// Loads a checkpoint in the authors' or in diffusers' key layout.
+    ///
+    /// # Errors
+    /// [`WeightsError::Mismatch`] naming what is missing, misshapen or unknown.
+    pub fn load(self, weights: Weights, device: &Device, dtype: FloatDType) -> Result<Model, WeightsError> {
+        Ok(match self {
+            Config::Wan(config) => Model::Wan(Wan::load(config, weights, device, dtype)?),
+            Config::Hunyuan(config) => Model::Hunyuan(Hunyuan::load(config, weights, device, dtype)?),
+        })
+    }
+    /// Random weights, for runs that only measure speed and memory.
+    pub fn random(self, seed: u64, device: &Device, dtype: FloatDType) -> Model {
+        match self {
+            Config::Wan(config) => Model::Wan(Wan::random(config, seed, device, dtype)),
+            Config::Hunyuan(config) => Model::Hunyuan(Hunyuan::random(config, seed, device, dtype)),
+        }
+    }
+}
+
+impl Model {
+    /// Its sizes.
+    pub fn config(&self) -> Config {
+        match self {
+            Model::Wan(wan) => Config::Wan(wan.config().clone()),
+            Model::Hunyuan(hunyuan) => Config::Hunyuan(hunyuan.config().clone()),
+        }
+    }
+    /// Where its weights lie.
+    pub fn device(&self) -> &Device {
+        each!(Model, self, model => model.device())
+    }
+    /// The dtype it computes in.
+    pub fn dtype(&self) -> FloatDType {
+        each!(Model, self, model => model.dtype())
+    }
+    /// The model on latents of `grid` = frames, rows, columns, `batch` of them in a pass, with prompts of
+    /// `text_tokens` tokens (Wan pads all prompts alike).
+    ///
+    /// # Errors
+    /// [`GridError`] when patches do not divide the grid.
+    ///
+    /// # Panics
+    /// On a batch, where the model embeds its guidance: it runs one prompt a pass.
+    pub fn on(&self, grid: [usize; 3], batch: usize, text_tokens: usize) -> Result<ModelChain<'_>, GridError> {
+        Ok(match self {
+            Model::Wan(wan) => ModelChain::Wan(wan.on(grid, batch)?),
+            Model::Hunyuan(hunyuan) => {
+                assert_eq!(batch, 1, "HunyuanVideo runs one prompt a pass");
+                ModelChain::Hunyuan(hunyuan.on(grid, text_tokens)?)
+            }
+        })
+    }
+    /// Prepares a prompt. `guidance` matters only where the model embeds it.
+    ///
+    /// # Errors
+    /// [`PromptShapeError`] when it is too long or of another width.
+    pub fn condition(&self, prompt: Prompt, guidance: f32) -> Result<Cond, PromptShapeError> {
+        Ok(match self {
+            Model::Wan(wan) => Cond::Wan(wan.condition(prompt.states)?),
+            Model::Hunyuan(hunyuan) => Cond::Hunyuan(hunyuan.condition(prompt, guidance)?),
+        })
+    }
+}
+
+impl Cond {
+    /// A conditional and an unconditional prompt along the batch axis, for guidance in one pass.
+    ///
+    /// # Panics
+    /// Where the model embeds its guidance: it runs one prompt a pass.
+    pub fn batch(conds: Vec<Cond>) -> Cond {
+        let of_wan = |cond| match cond {
+            Cond::Wan(cond) => cond,
+            Cond::Hunyuan(_) => panic!("HunyuanVideo runs one prompt a pass"),
+        };
+        Cond::Wan(WanCond::batch(conds.into_iter().map(of_wan).collect()))
+    }
+}
+
+impl Chain for ModelChain<'_> {
+    fn model(&self) -> &str {
+        each!(ModelChain, self, chain => chain.model())
+    }
+    fn latent_shape(&self) -> [usize; 5] {
+        each!(ModelChain, self, chain => chain.latent_shape())
+    }
+    fn hidden_shape(&self) -> [usize; 3] {
+        each!(ModelChain, self, chain => chain.hidden_shape())
+    }
+    fn tokens(&self) -> usize {
+        each!(ModelChain, self, chain => chain.tokens())
+    }
+    fn dtype(&self) -> FloatDType {
+        each!(ModelChain, self, chain => chain.dtype())
+    }
+    fn signals(&self) -> Vec<Signal> {
+        each!(ModelChain, self, chain => chain.signals())
+    }
+    fn units(&self) -> Vec<Unit> {
+        each!(ModelChain, self, chain => chain.units())
+    }
+    fn rest_flops(&self) -> f64 {
+        each!(ModelChain, self, chain => chain.rest_flops())
+    }
+}
+
+impl Dit for ModelChain<'_> {
+    type Hidden = Hidden;
+    type Latent = Latent;
+    type Cond = Cond;
+    type Ctx = Ctx;
+
+    fn embed(&self, latent: &Latent, timestep: f32, cond: &Cond) -> (Hidden, Ctx) {
+        match (self, cond) {
+            (ModelChain::Wan(chain), Cond::Wan(cond)) => {
+                let (hidden, ctx) = chain.embed(latent, timestep, cond);
+                (hidden, Ctx::Wan(ctx))
+            }
+            (ModelChain::Hunyuan(chain), Cond::Hunyuan(cond)) => {
+                let (hidden, ctx) = chain.embed(latent, timestep, cond);
+                (hidden, Ctx::Hunyuan(ctx))
+            }
+            _ => panic!("a condition of another model"),
+        }
+    }
+    fn eval(&self, i: usize, hidden: &Hidden, ctx: &Ctx) -> Hidden {
+        within!(self, ctx, (chain, ctx) => chain.eval(i, hidden, ctx))
+    }
+    fn join(&self, i: usize, hidden: Hidden, raw: &Hidden, ctx: &Ctx) -> Hidden {
+        within!(self, ctx, (chain, ctx) => chain.join(i, hidden, raw, ctx))
+    }
+    fn first_input(&self, hidden: &Hidden, ctx: &Ctx) -> Hidden {
+        within!(self, ctx, (chain, ctx) => chain.first_input(hidden, ctx))
+    }
+    fn head(&self, hidden: Hidden, ctx: &Ctx) -> Latent {
+        within!(self, ctx, (chain, ctx) => chain.head(hidden, ctx))
+    }
+    fn time_signals(&self, signal: TimeSignal, timesteps: &[f32]) -> Vec<Vec<f32>> {
+        each!(ModelChain, self, chain => chain.time_signals(signal, timesteps))
+    }
+}
