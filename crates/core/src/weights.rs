@@ -1,6 +1,7 @@
 //! Checkpoints: safetensors by path or embedded, converted to the dtype of the run, checked in full
 //! before a model is handed out.
 
+use crate::linear::Linear;
 use burn::tensor::{DType, Device, Distribution, FloatDType, Tensor, TensorData};
 use half::{bf16, f16};
 use memmap2::Mmap;
@@ -224,16 +225,6 @@ fn floats(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
     }
 }
 
-/// Weight `[in, out]` and bias `[out]` of a linear layer: the order in which a matrix product reads
-/// them fastest, transposed once while loading.
-#[derive(Clone, Debug)]
-pub struct Linear {
-    /// `[in, out]`
-    pub weight: Tensor<2>,
-    /// `[out]`
-    pub bias: Tensor<1>,
-}
-
 enum Source {
     Files(Weights),
     Random,
@@ -287,10 +278,8 @@ impl<'a> Loader<'a> {
     /// outputs first.
     pub fn linear_in(&mut self, dtype: FloatDType, key: &str, stored: &[usize]) -> Linear {
         let (to, from) = (stored[0], stored[1..].iter().product());
-        Linear {
-            weight: self.tensor(&format!("{key}.weight"), stored, [from, to], dtype, Some([to, from])),
-            bias: self.tensor(&format!("{key}.bias"), &[to], [to], dtype, None),
-        }
+        let weight = self.tensor(&format!("{key}.weight"), stored, [from, to], dtype, Some([to, from]));
+        Linear::new(weight, self.tensor(&format!("{key}.bias"), &[to], [to], dtype, None))
     }
     /// `stored` is the shape expected in the file, `shape` the one wanted; `transposed` the matrix
     /// `[rows, columns]` to transpose on the way. What does not fit is noted, and an empty stand-in

@@ -15,8 +15,9 @@ mod time;
 pub use chain::{GridError, WanChain, WanCtx};
 pub use config::{ConfigError, Sinusoid, WanConfig};
 
-use crate::models::ops::{gelu_tanh, project};
-use crate::weights::{Linear, Loader, Weights, WeightsError};
+use crate::linear::Linear;
+use crate::models::ops::{project, project_gelu};
+use crate::weights::{Loader, Weights, WeightsError};
 use burn::tensor::{Device, FloatDType, Tensor};
 use time::TimeEmbedding;
 
@@ -154,7 +155,7 @@ impl Wan {
             Tensor::cat(vec![text, padding], 1)
         };
         let [first, second] = &self.text;
-        Ok(WanCond(project(gelu_tanh(project(padded, first)), second)))
+        Ok(WanCond(project(project_gelu(padded, first), second)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Wan as a chain of units: three a block, in execution order.
 
 use super::{Attention, Block, Wan, WanCond, patch, rotary};
-use crate::models::ops::{add_gated, attention, gelu_tanh, norm, project, rms_norm, rms_rotate};
+use crate::models::ops::{add_gated, attention, norm, project, project_gelu, rms_norm, rms_rotate};
 use crate::tensors::{Hidden, Latent, host};
 use burn::tensor::Tensor;
 use mixcache_policies::chain::Dit;
@@ -148,7 +148,7 @@ impl WanChain<'_> {
         let row = |k| row(&block.modulation, &ctx.modulation, k);
         let x = self.modulated(x, row(SCALE_FFN), row(SHIFT_FFN));
         let [first, second] = &block.ffn;
-        project(gelu_tanh(project(x, first)), second)
+        project(project_gelu(x, first), second)
     }
 }
 

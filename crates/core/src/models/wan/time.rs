@@ -1,8 +1,9 @@
 //! The timestep's embedding: a sinusoid, an MLP to `e`, a projection to `e0`. In f32 throughout.
 
 use super::{Sinusoid, WanConfig};
+use crate::linear::Linear;
 use crate::models::ops::project;
-use crate::weights::{Linear, Loader};
+use crate::weights::Loader;
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 
