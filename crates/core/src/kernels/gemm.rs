@@ -162,11 +162,15 @@ fn add_bias<const W: usize, const FMA: bool>(
         if then == Then::BiasGelu {
             gelu::<FMA>(sums);
         }
-        match out[..columns].as_mut_array::<W>() {
-            Some(out) => *out = sums.map(MaybeUninit::new),
-            None => out.iter_mut().zip(&sums[..columns]).for_each(|(out, sum)| {
+        let out = &mut out[..columns];
+        if let Some(out) = out.as_mut_array::<W>() {
+            for c in 0..W {
+                out[c].write(sums[c]);
+            }
+        } else {
+            for (out, sum) in out.iter_mut().zip(sums) {
                 out.write(*sum);
-            }),
+            }
         }
     }
 }
