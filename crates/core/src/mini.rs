@@ -41,7 +41,7 @@ macro_rules! embedded {
     };
 }
 
-static ALL: [Embedded; 1] = [embedded!("wan-mini", shift: 3.0, guidance: 2.0)];
+static ALL: &[Embedded] = &[embedded!("wan-mini", shift: 3.0, guidance: 2.0)];
 
 /// The embedded model of this name.
 pub fn find(name: &str) -> Option<&'static Embedded> {
