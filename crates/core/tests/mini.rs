@@ -1,4 +1,4 @@
-//! An embedded model makes the video that PyTorch made with its weights.
+//! An embedded model makes the video that diffusers made with its weights.
 
 use burn::tensor::{Device, FloatDType};
 use mixcache_core::denoise::{CacheLimits, Guidance, Job, denoise, run_of};
@@ -19,6 +19,11 @@ const RELATIVE_L2_MAX: f64 = 5e-5;
 #[test]
 fn wan_mini_follows_its_recorded_trajectory() {
     follows_its_recorded_trajectory("wan-mini", 4.0);
+}
+
+#[test]
+fn hunyuan_mini_follows_its_recorded_trajectory() {
+    follows_its_recorded_trajectory("hunyuan-mini", 3.0);
 }
 
 /// `scale` is the guidance of the recording.
