@@ -1,6 +1,6 @@
 """mixcache's forward against PyTorch's on this CPU: same shapes, dtype and threads, in turns.
 
-    just bench-torch            or  python experiments/bench-torch/bench.py --help
+    just bench-torch --help
 
 Each round times PyTorch, then mixcache (`crates/core/examples/stopwatch.rs`), each the fastest of some repetitions. The ratio
 of a case is that of the fastest times over all rounds; the ratios of the rounds show the noise. Processor time, which
@@ -79,15 +79,28 @@ class Mixcache:
         )
 
     def once(self):
+        start = self.processor_s()
         print(file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline().split()
+        answer = self.process.stdout.readline()
         if not answer:
             sys.exit("stopwatch has stopped: see above")
-        return tuple(map(float, answer))
+        return float(answer), self.processor_s() - start
+
+    def processor_s(self):
+        """Of all threads of the process; Linux has a clock for it, whose number clock_getcpuclockid(3) makes like this."""
+        return time.clock_gettime(~self.process.pid << 3 | 2) if sys.platform == "linux" else float("nan")
 
     def close(self):
         self.process.stdin.close()
         self.process.wait()
+
+
+def build():
+    # The whole workspace, as the tests and benches are built: another choice of packages would build Burn once more.
+    command = ["cargo", "build", "--release", "--workspace", "--examples"]
+    if subprocess.run(command, cwd=ROOT).returncode != 0:
+        sys.exit(f"`{' '.join(command)}` failed: see above")
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/examples/stopwatch"
 
 
 def machine():
@@ -111,13 +124,13 @@ def machine():
         "rustc": subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip(),
         "revision": git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else ""),
         "dtype": "f32",
-        "command": " ".join(["bench.py", *sys.argv[1:]]),
+        "command": " ".join(["just bench-torch", *sys.argv[1:]]),
     }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", default=ROOT / "target/release/examples/stopwatch")
+    parser.add_argument("--program", type=pathlib.Path, help="a stopwatch built before; none = build it")
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
@@ -128,12 +141,13 @@ def main():
     if not distance < DISTANCE_MAX:
         sys.exit(f"the PyTorch model is {distance:.1e} off a recorded pass of Wan: its times would mean nothing")
 
+    program = options.program or build()
     facts, rows = machine(), []
     print("case     threads  torch ms  mixcache ms  ratio  cpu time  ratios of the rounds")
     for name in options.cases:
         what, sizes, grid, repetitions = CASES[name]
         for threads in options.threads:
-            rivals = Torch(what, sizes, grid, threads), Mixcache(options.program, what, sizes, grid, threads)
+            rivals = Torch(what, sizes, grid, threads), Mixcache(program, what, sizes, grid, threads)
             for rival in rivals:
                 rival.once()
             rounds = []

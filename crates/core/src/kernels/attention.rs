@@ -12,8 +12,8 @@ use std::f32::consts::LOG2_E;
 
 /// Queries a task works on: enough to use a block of keys several times before the next.
 const TASK: usize = 48;
-/// Numbers of the keys and values that are laid out at once: they stay in the second-level cache. Heads beyond
-/// come after.
+/// Numbers of the keys and values that are laid out at once, about what stays in the second-level cache; the other
+/// heads come after.
 const PANELS: usize = 1 << 18;
 
 /// Sizes of a call.
@@ -107,8 +107,7 @@ impl Block {
     fn len(&self) -> usize {
         self.keys_len() + self.keys * self.shape.head_dim.next_multiple_of(self.tile.columns)
     }
-    /// Lays out the channels from `channel` of up to a block of keys and values `[key, heads·head_dim]`. What is
-    /// beyond them is multiplied by nothing but zeros, or its result is not read: it need only be finite.
+    /// Lays out one head, the channels from `channel`, of up to a block of keys and values `[key, heads·head_dim]`.
     fn lay_out(&self, k: &[f32], v: &[f32], channel: usize, panels: &mut [f32]) {
         let Shape { heads, head_dim, .. } = self.shape;
         let (d, width) = (heads * head_dim, self.tile.columns);
@@ -156,8 +155,8 @@ fn columns(x: &[f32], from: usize, out: &mut [f32], to: usize) {
     }
 }
 
-#[derive(Clone)]
 /// Queries that share a tile, and what is known of their results.
+#[derive(Clone)]
 struct Group {
     query: Vec<[f32; DEPTH]>, // [depth block of head_dim, row]; anything where there is none
     sums: Vec<f32>,           // [row, head_dim in whole panels]
@@ -197,7 +196,7 @@ impl Task<'_> {
             ..
         } = self.block;
         let Shape { heads, head_dim, .. } = shape;
-        let (block, groups, scores) = (self.block, &mut self.groups, &mut self.scores);
+        let Task { block, groups, scores } = self;
         let d = heads * head_dim;
         let width = head_dim.next_multiple_of(columns);
         for (group, q) in groups.iter_mut().zip(q.chunks(rows * d)) {
@@ -207,6 +206,7 @@ impl Task<'_> {
                 }
             }
             group.largest.fill(f32::MIN);
+            group.total.fill(0.0);
         }
         for (i, panels) in panels.chunks_exact(block.len()).enumerate() {
             let real = block.keys.min(shape.keys - i * block.keys);
@@ -217,38 +217,22 @@ impl Task<'_> {
                 for (p, panel) in keys.chunks_exact(columns * head_dim).take(padded / columns).enumerate() {
                     let mut onto = Onto::Nothing;
                     for (query, panel) in group.query.chunks_exact(rows).zip(panel.chunks(DEPTH * columns)) {
-                        multiply(
-                            isa,
-                            query,
-                            panel,
-                            onto,
-                            &mut scores.as_flattened_mut()[p * columns..],
-                            DEPTH,
-                        );
+                        let tile = &mut scores.as_flattened_mut()[p * columns..];
+                        multiply(isa, query, panel, onto, tile, DEPTH);
                         onto = Onto::Sums;
                     }
                 }
                 weigh(isa, group, scores, real, padded, LOG2_E / (head_dim as f32).sqrt());
                 for (p, panel) in values.chunks_exact(block.keys * columns).enumerate() {
-                    multiply(
-                        isa,
-                        scores,
-                        &panel[..padded * columns],
-                        first,
-                        &mut group.sums[p * columns..],
-                        width,
-                    );
+                    let panel = &panel[..padded * columns];
+                    multiply(isa, scores, panel, first, &mut group.sums[p * columns..], width);
                 }
             }
         }
         for (group, out) in groups.iter().zip(out.chunks_mut(rows * d)) {
             for (i, out) in out.chunks_exact_mut(d).enumerate() {
-                divide(
-                    isa,
-                    &group.sums[i * width..],
-                    group.total[i],
-                    &mut out[head * head_dim..][..head_dim],
-                );
+                let out = &mut out[head * head_dim..][..head_dim];
+                divide(isa, &group.sums[i * width..], group.total[i], out);
             }
         }
     }
@@ -316,12 +300,14 @@ mod tests {
     use super::*;
     use crate::kernels::tests::{at_threads, numbers};
 
-    const SHAPES: [[usize; 5]; 6] = [
+    const SHAPES: [[usize; 5]; 8] = [
         [1, 100, 100, 2, 64],
         [2, 37, 301, 3, 32], // keys that end in the middle of a block
         [1, 5, 7, 1, 48],    // fewer keys than a register has lanes
         [1, 96, 512, 2, 128],
         [1, 65, 257, 2, 40], // heads that fill no whole panel
+        [1, 3, 9, 1, 270],   // heads longer than a tile is deep
+        [1, 50, 600, 9, 64], // more heads than are laid out at once
         [2, 51, 1, 2, 6],    // one key: its value is the result
     ];
 
