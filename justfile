@@ -32,9 +32,13 @@ parity folder="crates/core/tests/golden":
 test:
     cargo test --release
 
-# Time the walk, the policies and the model's pass.
+# Time the kernels, a block, the walk, the policies and the model's pass.
 bench *options:
     cargo bench --workspace {{options}}
+
+# Time Wan's blocks and passes beside PyTorch's, in turns: `PYTHON=venv/bin/python just bench-torch --cases mini`.
+bench-torch *options:
+    "${PYTHON:-python3}" experiments/bench-torch/bench.py {{options}}
 
 # All that CI checks.
 ci:

@@ -26,7 +26,7 @@ from subject import FULL, TINY, Subject
 
 LICENCE = {"format": "pt", "licence": "MIT; trained from scratch on MIT sprites, see README.md"}
 REFERENCE_PROMPT = "a cat moves left on blue"
-DEFAULT_GUIDANCE = {"wan": 2.0, "hunyuan": 6.0}
+DEFAULT_GUIDANCE = {"wan": 2.0, "hunyuan": 3.0}
 
 
 def arguments():

@@ -15,6 +15,10 @@ use mixcache_policies::off::Off;
 use mixcache_policies::plan::{At, CachePolicy};
 use mixcache_policies::store::Store;
 
+/// As in `mixcache`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn walk(criterion: &mut Criterion) {
     let device = device::open("cpu").expect("the CPU is always there");
     let embedded = mini::find("wan-mini").expect("it is embedded");

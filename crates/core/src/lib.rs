@@ -7,6 +7,7 @@ pub mod codec;
 pub mod denoise;
 pub mod device;
 pub mod kernels;
+pub mod linear;
 pub mod mini;
 pub mod models;
 pub mod noise;

@@ -1,6 +1,7 @@
 //! Checkpoints: safetensors by path or embedded, converted to the dtype of the run, checked in full
 //! before a model is handed out.
 
+use crate::linear::Linear;
 use burn::tensor::{DType, Device, Distribution, FloatDType, Tensor, TensorData};
 use half::{bf16, f16};
 use memmap2::Mmap;
@@ -239,16 +240,6 @@ fn whole(key: &str) -> Place {
     Place { key, part: None }
 }
 
-/// Weight `[in, out]` and bias `[out]` of a linear layer: the order in which a matrix product reads
-/// them fastest, transposed once while loading.
-#[derive(Clone, Debug)]
-pub struct Linear {
-    /// `[in, out]`
-    pub weight: Tensor<2>,
-    /// `[out]`
-    pub bias: Tensor<1>,
-}
-
 /// Where a checkpoint keeps a tensor of the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -357,16 +348,15 @@ impl<'a> Loader<'a> {
     /// outputs first.
     pub fn linear_in(&mut self, dtype: FloatDType, key: &str, stored: &[usize]) -> Linear {
         let (to, from) = (stored[0], stored[1..].iter().product());
-        Linear {
-            weight: self.tensor(
-                whole(&format!("{key}.weight")),
-                stored,
-                [from, to],
-                dtype,
-                Some([to, from]),
-            ),
-            bias: self.tensor(whole(&format!("{key}.bias")), &[to], [to], dtype, None),
-        }
+        let weight = self.tensor(
+            whole(&format!("{key}.weight")),
+            stored,
+            [from, to],
+            dtype,
+            Some([to, from]),
+        );
+        let bias = self.tensor(whole(&format!("{key}.bias")), &[to], [to], dtype, None);
+        Linear::new(weight, bias)
     }
     /// A part of a linear layer, in the dtype of the run, as a layer of its own. Of parts of the inputs,
     /// whose outputs add up, the first has the bias, the others zeros.
@@ -383,10 +373,9 @@ impl<'a> Loader<'a> {
             _ => None,
         };
         let zeros = Tensor::zeros([to], (self.device, DType::from(dtype)));
-        Linear {
-            weight: self.tensor(weight, &[to, from], [from, to], dtype, Some([to, from])),
-            bias: bias.map_or(zeros, |place| self.tensor(place, &[to], [to], dtype, None)),
-        }
+        let weight = self.tensor(weight, &[to, from], [from, to], dtype, Some([to, from]));
+        let bias = bias.map_or(zeros, |place| self.tensor(place, &[to], [to], dtype, None));
+        Linear::new(weight, bias)
     }
     /// `stored` is the shape expected in the file, or of the part of it, `shape` the one wanted;
     /// `transposed` the matrix `[rows, columns]` to transpose on the way. What does not fit is noted, and

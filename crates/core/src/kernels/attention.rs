@@ -4,15 +4,17 @@
 //! query, earlier sums rescaled when the maximum grows. Keys and values are first laid out in panels of
 //! one register tile's width; queries are read and results written where the heads lie side by side.
 
-use super::isa::{Isa, Tier, dispatch};
+use super::isa::{Isa, dispatch};
 use super::lanes::{exp2, fold, mul_add};
+use super::tile::{self, DEPTH, Onto, multiply};
 use rayon::prelude::*;
 use std::f32::consts::LOG2_E;
 
-/// Keys whose scores are held at once: with their values they stay in the second-level cache.
-const BLOCK: usize = 256;
 /// Queries a task works on: enough to use a block of keys several times before the next.
 const TASK: usize = 48;
+/// Numbers of the keys and values that are laid out at once, about what stays in the second-level cache; the other
+/// heads come after.
+const PANELS: usize = 1 << 18;
 
 /// Sizes of a call.
 #[derive(Clone, Copy, Debug)]
@@ -52,171 +54,207 @@ pub fn attention(isa: Isa, q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec
         k.len() == batch * keys * d && v.len() == k.len(),
         "keys and values of {shape:?}"
     );
-    let width = width(isa);
-    let rows = keys.next_multiple_of(width); // keys with padding
-    let columns = head_dim.next_multiple_of(width); // channels of the values with padding
-    let (key_size, size) = (rows * head_dim, rows * (head_dim + columns)); // of one head
-    let mut panels = vec![0.0; batch * heads * size];
-    panels.par_chunks_mut(size).enumerate().for_each(|(i, panels)| {
-        let start = i / heads * keys * d + i % heads * head_dim;
-        let (key_panels, value_panels) = panels.split_at_mut(key_size);
-        for j in 0..keys {
-            let row = start + j * d..start + j * d + head_dim;
-            let (panel, lane) = (j / width, j % width);
-            for (c, x) in k[row.clone()].iter().enumerate() {
-                key_panels[(panel * head_dim + c) * width + lane] = *x; // [panel, channel, key]
-            }
-            for (p, xs) in v[row].chunks(width).enumerate() {
-                value_panels[(p * rows + j) * width..][..xs.len()].copy_from_slice(xs); // [panel, key, channel]
-            }
-        }
-    });
     let mut out = vec![0.0; q.len()];
-    for (b, out) in out.chunks_mut((queries * d).max(1)).enumerate() {
-        let q = &q[b * queries * d..][..queries * d];
-        out.par_chunks_mut(TASK * d)
-            .zip(q.par_chunks(TASK * d))
-            .for_each(|(out, q)| {
-                for head in 0..heads {
-                    let panels = &panels[(b * heads + head) * size..][..size];
-                    let (key_panels, value_panels) = panels.split_at(key_size);
-                    task(isa, q, key_panels, value_panels, shape, head, out);
-                }
+    let block = Block::new(isa, shape);
+    let blocks = keys.div_ceil(block.keys);
+    let heads_at_once = (PANELS / (blocks * block.len())).clamp(1, heads);
+    let mut panels = vec![0.0; heads_at_once * blocks * block.len()];
+    for b in 0..batch {
+        let [k, v] = [k, v].map(|x| &x[b * keys * d..][..keys * d]);
+        let (q, out) = (
+            &q[b * queries * d..][..queries * d],
+            &mut out[b * queries * d..][..queries * d],
+        );
+        for first in (0..heads).step_by(heads_at_once) {
+            let heads = first..heads.min(first + heads_at_once);
+            let panels = &mut panels[..heads.len() * blocks * block.len()];
+            panels.par_chunks_mut(block.len()).enumerate().for_each(|(i, panels)| {
+                let rows = i % blocks * block.keys * d..keys.min((i % blocks + 1) * block.keys) * d;
+                block.lay_out(&k[rows.clone()], &v[rows], (first + i / blocks) * head_dim, panels);
             });
+            out.par_chunks_mut(TASK * d)
+                .zip(q.par_chunks(TASK * d))
+                .for_each(|(out, q)| {
+                    let mut task = Task::new(&block, q);
+                    for (head, panels) in heads.clone().zip(panels.chunks_exact(blocks * block.len())) {
+                        task.attend(q, panels, head, out);
+                    }
+                });
+        }
     }
     out
 }
 
-/// Columns of the register tile, two registers.
-fn width(isa: Isa) -> usize {
-    match isa.tier() {
-        #[cfg(target_arch = "x86_64")]
-        Tier::Avx512 => 32,
-        #[cfg(target_arch = "x86_64")]
-        Tier::Avx2 => 16,
-        Tier::Portable => 8,
+/// Keys whose scores are held at once, with their values, laid out in panels of one tile's width.
+struct Block {
+    isa: Isa,
+    shape: Shape,
+    tile: tile::Size,
+    keys: usize,
+}
+
+impl Block {
+    fn new(isa: Isa, shape: Shape) -> Block {
+        let tile = tile::size(isa);
+        let keys = DEPTH.min(shape.keys.next_multiple_of(tile.columns));
+        Block { isa, shape, tile, keys }
+    }
+    /// Numbers of the keys, `[panel, channel, key]`.
+    fn keys_len(&self) -> usize {
+        self.keys * self.shape.head_dim
+    }
+    /// Numbers of the keys, and of the values, `[panel, key, channel]`.
+    fn len(&self) -> usize {
+        self.keys_len() + self.keys * self.shape.head_dim.next_multiple_of(self.tile.columns)
+    }
+    /// Lays out one head, the channels from `channel`, of up to a block of keys and values `[key, heads·head_dim]`.
+    fn lay_out(&self, k: &[f32], v: &[f32], channel: usize, panels: &mut [f32]) {
+        let Shape { heads, head_dim, .. } = self.shape;
+        let (d, width) = (heads * head_dim, self.tile.columns);
+        if k.len() < self.keys * d {
+            panels.fill(0.0);
+        }
+        let (keys, values) = panels.split_at_mut(self.keys_len());
+        for (k, panel) in k.chunks(width * d).zip(keys.chunks_exact_mut(width * head_dim)) {
+            transpose(self.isa, &k[channel..], d, panel, width);
+        }
+        for (j, row) in v.chunks_exact(d).enumerate() {
+            for (p, x) in row[channel..][..head_dim].chunks(width).enumerate() {
+                values[(p * self.keys + j) * width..][..x.len()].copy_from_slice(x);
+            }
+        }
     }
 }
 
 dispatch!(
-    /// One head of up to [`TASK`] queries. The tile has `W` columns and `R` rows. Measure when
-    /// changing them or the loops: if the compiler no longer keeps the tile in registers (it does not for
-    /// 8 rows of 32), the kernel is twenty times slower.
-    fn task(q: &[f32], keys: &[f32], values: &[f32], shape: Shape, head: usize, out: &mut [f32]) {
-        attend::<32, 6, true>, attend::<16, 6, true>, attend::<8, 4, false>
+    /// `[row, column]` with rows `from` numbers apart to `[column, row]` with rows `to` apart.
+    fn transpose(x: &[f32], from: usize, out: &mut [f32], to: usize) { columns, columns, columns }
+);
+
+#[inline(always)]
+fn columns(x: &[f32], from: usize, out: &mut [f32], to: usize) {
+    const SIDE: usize = 8; // what fits the registers
+    let (rows, columns) = (x.len().div_ceil(from).min(to), out.len() / to);
+    for r in (0..rows).step_by(SIDE) {
+        for c in (0..columns).step_by(SIDE) {
+            if r + SIDE <= rows && c + SIDE <= columns {
+                let square: [[f32; SIDE]; SIDE] =
+                    std::array::from_fn(|i| *x[(r + i) * from + c..].first_chunk().expect("a row of the square"));
+                for j in 0..SIDE {
+                    let column: [f32; SIDE] = std::array::from_fn(|i| square[i][j]);
+                    out[(c + j) * to + r..][..SIDE].copy_from_slice(&column);
+                }
+                continue;
+            }
+            for r in r..rows.min(r + SIDE) {
+                for c in c..columns.min(c + SIDE) {
+                    out[c * to + r] = x[r * from + c];
+                }
+            }
+        }
+    }
+}
+
+/// Queries that share a tile, and what is known of their results.
+#[derive(Clone)]
+struct Group {
+    query: Vec<[f32; DEPTH]>, // [depth block of head_dim, row]; anything where there is none
+    sums: Vec<f32>,           // [row, head_dim in whole panels]
+    largest: Vec<f32>,        // [row] score
+    total: Vec<f32>,          // [row] of e^(score − largest)
+}
+
+/// Up to [`TASK`] queries.
+struct Task<'a> {
+    block: &'a Block,
+    groups: Vec<Group>,
+    scores: Vec<[f32; DEPTH]>, // [row]
+}
+
+impl Task<'_> {
+    fn new<'a>(block: &'a Block, q: &[f32]) -> Task<'a> {
+        let Shape { heads, head_dim, .. } = block.shape;
+        let tile::Size { rows, columns } = block.tile;
+        let group = Group {
+            query: vec![[0.0; DEPTH]; head_dim.div_ceil(DEPTH) * rows],
+            sums: vec![0.0; rows * head_dim.next_multiple_of(columns)],
+            largest: vec![0.0; rows],
+            total: vec![0.0; rows],
+        };
+        Task {
+            block,
+            groups: vec![group; q.len().div_ceil(rows * heads * head_dim)],
+            scores: vec![[0.0; DEPTH]; rows],
+        }
+    }
+    /// One head of the queries.
+    fn attend(&mut self, q: &[f32], panels: &[f32], head: usize, out: &mut [f32]) {
+        let &Block {
+            isa,
+            shape,
+            tile: tile::Size { rows, columns },
+            ..
+        } = self.block;
+        let Shape { heads, head_dim, .. } = shape;
+        let Task { block, groups, scores } = self;
+        let d = heads * head_dim;
+        let width = head_dim.next_multiple_of(columns);
+        for (group, q) in groups.iter_mut().zip(q.chunks(rows * d)) {
+            for (i, q) in q.chunks_exact(d).enumerate() {
+                for (k, q) in q[head * head_dim..][..head_dim].chunks(DEPTH).enumerate() {
+                    group.query[k * rows + i][..q.len()].copy_from_slice(q);
+                }
+            }
+            group.largest.fill(f32::MIN);
+            group.total.fill(0.0);
+        }
+        for (i, panels) in panels.chunks_exact(block.len()).enumerate() {
+            let real = block.keys.min(shape.keys - i * block.keys);
+            let padded = real.next_multiple_of(columns);
+            let first = if i == 0 { Onto::Nothing } else { Onto::Sums };
+            let (keys, values) = panels.split_at(block.keys_len());
+            for group in groups.iter_mut() {
+                for (p, panel) in keys.chunks_exact(columns * head_dim).take(padded / columns).enumerate() {
+                    let mut onto = Onto::Nothing;
+                    for (query, panel) in group.query.chunks_exact(rows).zip(panel.chunks(DEPTH * columns)) {
+                        let tile = &mut scores.as_flattened_mut()[p * columns..];
+                        multiply(isa, query, panel, onto, tile, DEPTH);
+                        onto = Onto::Sums;
+                    }
+                }
+                weigh(isa, group, scores, real, padded, LOG2_E / (head_dim as f32).sqrt());
+                for (p, panel) in values.chunks_exact(block.keys * columns).enumerate() {
+                    let panel = &panel[..padded * columns];
+                    multiply(isa, scores, panel, first, &mut group.sums[p * columns..], width);
+                }
+            }
+        }
+        for (group, out) in groups.iter().zip(out.chunks_mut(rows * d)) {
+            for (i, out) in out.chunks_exact_mut(d).enumerate() {
+                let out = &mut out[head * head_dim..][..head_dim];
+                divide(isa, &group.sums[i * width..], group.total[i], out);
+            }
+        }
+    }
+}
+
+dispatch!(
+    /// Turns the scores of a block into `2^(scale·(score − largest))`, zero past the `real` ones, brings the
+    /// group's maxima and totals up to date, and shrinks its sums by as much as the maxima have grown.
+    fn weigh(group: &mut Group, scores: &mut [[f32; DEPTH]], real: usize, padded: usize, scale: f32) {
+        softmax::<32, true>, softmax::<16, true>, softmax::<8, false>
     }
 );
 
-/// `R` queries and what is known of their result.
-struct Group<const W: usize, const R: usize> {
-    query: Vec<[f32; R]>,     // [head_dim], scaled to powers of two; zero where there is none
-    sums: Vec<[[f32; W]; R]>, // [panels of the values]
-    largest: [f32; R],        // score
-    total: [f32; R],          // of 2^(score − largest)
-}
-
 #[inline(always)]
-fn attend<const W: usize, const R: usize, const FMA: bool>(
-    q: &[f32],
-    keys: &[f32],
-    values: &[f32],
-    shape: Shape,
-    head: usize,
-    out: &mut [f32],
-) {
-    let Shape {
-        keys: n,
-        heads,
-        head_dim,
-        ..
-    } = shape;
-    let d = heads * head_dim;
-    let scale = LOG2_E / (head_dim as f32).sqrt();
-    let (keys, values) = (keys.as_chunks::<W>().0, values.as_chunks::<W>().0);
-    let rows = n.next_multiple_of(W);
-    let mut groups: Vec<Group<W, R>> = q
-        .chunks(R * d)
-        .map(|rows| {
-            let mut query = vec![[0.0; R]; head_dim];
-            for (i, row) in rows.chunks_exact(d).enumerate() {
-                for (query, x) in query.iter_mut().zip(&row[head * head_dim..][..head_dim]) {
-                    query[i] = scale * x;
-                }
-            }
-            let sums = vec![[[0.0; W]; R]; head_dim.div_ceil(W)];
-            Group {
-                query,
-                sums,
-                largest: [f32::MIN; R],
-                total: [0.0; R],
-            }
-        })
-        .collect();
-    let mut scores = [[0.0; BLOCK]; R];
-    for start in (0..rows).step_by(BLOCK) {
-        let block = start..rows.min(start + BLOCK);
-        for group in &mut groups {
-            for j in block.clone().step_by(W) {
-                let mut tile = [[0.0; W]; R];
-                let panel = &keys[j / W * head_dim..][..head_dim];
-                multiply::<W, R, FMA>(|i, c| group.query[c][i], panel, &mut tile);
-                for (scores, tile) in scores.iter_mut().zip(&tile) {
-                    scores[j - start..][..W].copy_from_slice(tile);
-                }
-            }
-            let real = n.min(block.end) - start;
-            let grown = softmax::<W, R, FMA>(group, &mut scores, real, block.len());
-            for (p, sums) in group.sums.iter_mut().enumerate() {
-                for (sums, grown) in sums.iter_mut().zip(grown) {
-                    for sum in sums {
-                        *sum *= grown;
-                    }
-                }
-                let panel = &values[p * rows + block.start..][..block.len()];
-                multiply::<W, R, FMA>(|i, j| scores[i][j], panel, sums);
-            }
-        }
-    }
-    for (row, out) in out.chunks_exact_mut(d).enumerate() {
-        let (group, i) = (&groups[row / R], row % R);
-        let out = &mut out[head * head_dim..][..head_dim];
-        for (out, sums) in out.chunks_mut(W).zip(&group.sums) {
-            for (out, sum) in out.iter_mut().zip(&sums[i]) {
-                *out = sum / group.total[i];
-            }
-        }
-    }
-}
-
-/// `tile ← tile + left·right`, the tile in registers.
-#[inline(always)]
-fn multiply<const W: usize, const R: usize, const FMA: bool>(
-    left: impl Fn(usize, usize) -> f32,
-    right: &[[f32; W]],
-    tile: &mut [[f32; W]; R],
-) {
-    let mut sums = *tile;
-    for (k, right) in right.iter().enumerate() {
-        for (i, sums) in sums.iter_mut().enumerate() {
-            let left = left(i, k);
-            for c in 0..W {
-                sums[c] = mul_add::<FMA>(left, right[c], sums[c]);
-            }
-        }
-    }
-    *tile = sums;
-}
-
-/// Turns the scores of a block into `2^(score − largest)`, zero past the `real` ones, and brings the
-/// group's maxima and totals up to date. Returns by how much each row's earlier sums shrink.
-#[inline(always)]
-fn softmax<const W: usize, const R: usize, const FMA: bool>(
-    group: &mut Group<W, R>,
-    scores: &mut [[f32; BLOCK]; R],
+fn softmax<const W: usize, const FMA: bool>(
+    group: &mut Group,
+    scores: &mut [[f32; DEPTH]],
     real: usize,
     padded: usize,
-) -> [f32; R] {
-    let mut grown = [0.0; R];
+    scale: f32,
+) {
+    let width = group.sums.len() / scores.len();
     for (i, scores) in scores.iter_mut().enumerate() {
         scores[real..padded].fill(f32::MIN);
         let scores = scores[..padded].as_chunks_mut::<W>().0;
@@ -227,18 +265,34 @@ fn softmax<const W: usize, const R: usize, const FMA: bool>(
             }
         }
         let largest = fold(largest, |a, b| if a > b { a } else { b });
+        let shift = -scale * largest;
         let mut total = [0.0; W];
         for scores in scores {
             for c in 0..W {
-                scores[c] = exp2::<FMA>(scores[c] - largest);
+                scores[c] = exp2::<FMA>(mul_add::<FMA>(scale, scores[c], shift));
                 total[c] += scores[c];
             }
         }
-        grown[i] = exp2::<FMA>(group.largest[i] - largest);
+        let grown = exp2::<FMA>(scale * (group.largest[i] - largest));
         group.largest[i] = largest;
-        group.total[i] = group.total[i] * grown[i] + fold(total, |a, b| a + b);
+        group.total[i] = group.total[i] * grown + fold(total, |a, b| a + b);
+        for sum in &mut group.sums[i * width..][..width] {
+            *sum *= grown;
+        }
     }
-    grown
+}
+
+dispatch!(
+    fn divide(sums: &[f32], total: f32, out: &mut [f32]) {
+        quotients, quotients, quotients
+    }
+);
+
+#[inline(always)]
+fn quotients(sums: &[f32], total: f32, out: &mut [f32]) {
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out = sum / total;
+    }
 }
 
 #[cfg(test)]
@@ -246,12 +300,14 @@ mod tests {
     use super::*;
     use crate::kernels::tests::{at_threads, numbers};
 
-    const SHAPES: [[usize; 5]; 6] = [
+    const SHAPES: [[usize; 5]; 8] = [
         [1, 100, 100, 2, 64],
         [2, 37, 301, 3, 32], // keys that end in the middle of a block
         [1, 5, 7, 1, 48],    // fewer keys than a register has lanes
         [1, 96, 512, 2, 128],
         [1, 65, 257, 2, 40], // heads that fill no whole panel
+        [1, 3, 9, 1, 270],   // heads longer than a tile is deep
+        [1, 50, 600, 9, 64], // more heads than are laid out at once
         [2, 51, 1, 2, 6],    // one key: its value is the result
     ];
 

@@ -15,7 +15,7 @@ pub fn gelu_tanh(isa: Isa, x: &mut [f32]) {
 dispatch!(fn chunk(x: &mut [f32]) { gelu::<true>, gelu::<true>, gelu::<false> });
 
 #[inline(always)]
-fn gelu<const FMA: bool>(xs: &mut [f32]) {
+pub fn gelu<const FMA: bool>(xs: &mut [f32]) {
     const LINEAR: f32 = -2.0 * 0.797_884_6 * std::f32::consts::LOG2_E; // −2·√(2/π), in powers of two
     for x in xs {
         let exponent = mul_add::<FMA>(*x * *x, LINEAR * 0.044_715, LINEAR) * *x;

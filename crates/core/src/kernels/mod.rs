@@ -1,25 +1,33 @@
 //! Fused f32 kernels for the CPU back end: one pass over memory where tensor operations take several.
 //!
-//! Attention, GELU and the rotary embedding, where the back end's own operations take most of a pass; its
-//! matrix products, layer norm and additions are left to it: kernels for them measured no faster.
+//! Linear layers with what follows them, attention, norms with what surrounds them, GELU, gated residuals: all
+//! that a block computes.
 //!
 //! The kernels proper work on slices, in plain Rust that the compiler vectorises for each instruction
 //! set ([`isa`]). Work is shared out in fixed chunks, so results do not depend on the number of threads;
 //! they do depend on the instruction set, which rounds and sums in its own way. The functions of this
 //! module bring tensors to them, for inference only: no gradient is recorded.
 
+mod add;
 mod attention;
 mod gelu;
+mod gemm;
 pub mod isa;
 mod lanes;
+mod norm;
 mod rms_rope;
+mod tile;
+
+pub use gemm::{Panels, Then};
 
 use attention::Shape;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use isa::Isa;
+use rayon::prelude::*;
 use rms_rope::Rotary;
+use std::mem::MaybeUninit;
 
 /// A tensor of the CPU back end.
 type Host = FloatTensor<Flex>;
@@ -34,6 +42,36 @@ pub fn serve<const D: usize>(x: &Tensor<D>) -> bool {
 pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let mut x = whole(x);
     gelu::gelu_tanh(Isa::best(), x.storage_mut());
+    Tensor::from_primitive::<Flex>(x)
+}
+
+/// A linear layer of `weight` `[in, out]` and `bias` `[out]`, laid out for [`linear`].
+pub fn panels(weight: Tensor<2>, bias: Tensor<1>) -> Panels {
+    Panels::new(Isa::best(), slice(&dense(weight)), slice(&dense(bias)))
+}
+
+/// A linear layer on the last axis of `x`, and what follows it.
+///
+/// # Panics
+/// When that axis has another width than the layer's weights.
+pub fn linear<const D: usize>(x: Tensor<D>, panels: &Panels, then: Then) -> Tensor<D> {
+    let mut shape = x.dims();
+    assert_eq!(shape[D - 1], panels.inputs(), "width of the layer's input");
+    shape[D - 1] = panels.outputs();
+    tensor(gemm::linear(slice(&dense(x)), panels, then), shape)
+}
+
+/// Layer norm of `x` `[b, n, d]` with `scale` and `shift` `[d]`.
+pub fn layer_norm(x: Tensor<3>, scale: Tensor<1>, shift: Tensor<1>, eps: f64) -> Tensor<3> {
+    let (shape, x, scale, shift) = (x.dims(), dense(x), dense(scale), dense(shift));
+    let out = norm::layer_norm(Isa::best(), slice(&x), slice(&scale), slice(&shift), eps as f32);
+    tensor(out, shape)
+}
+
+/// `x + gate·y`, `x` and `y` `[b, n, d]`, `gate` `[d]` or none = 1.
+pub fn add_gated(x: Tensor<3>, y: Tensor<3>, gate: Option<Tensor<1>>) -> Tensor<3> {
+    let (mut x, y, gate) = (whole(x), dense(y), gate.map(dense));
+    add::add_gated(Isa::best(), x.storage_mut(), slice(&y), gate.as_ref().map(slice));
     Tensor::from_primitive::<Flex>(x)
 }
 
@@ -66,6 +104,19 @@ pub fn rms_rope(x: Tensor<3>, scale: Tensor<1>, rotary: Option<&[Tensor<4>; 2]>,
     });
     rms_rope::rms_rope(Isa::best(), x.storage_mut(), slice(&scale), rotary, eps as f32);
     Tensor::from_primitive::<Flex>(x)
+}
+
+/// A vector that `fill(i, chunk)` writes chunk by chunk, in parallel: no time is lost on zeros.
+///
+/// # Safety
+/// `fill` must write every element of the chunk.
+unsafe fn filled(len: usize, chunk: usize, fill: impl Fn(usize, &mut [MaybeUninit<f32>]) + Sync) -> Vec<f32> {
+    let mut values = Vec::with_capacity(len);
+    let chunks = values.spare_capacity_mut()[..len].par_chunks_mut(chunk);
+    chunks.enumerate().for_each(|(i, chunk)| fill(i, chunk));
+    // SAFETY: the capacity is there, and by contract all is written.
+    unsafe { values.set_len(len) };
+    values
 }
 
 /// The tensor in row-major order; only a strided view is copied.

@@ -17,10 +17,11 @@ mod refiner;
 pub use chain::{HunyuanChain, HunyuanCtx};
 pub use config::HunyuanConfig;
 
+use crate::linear::Linear;
 use crate::models::ops::project;
 use crate::models::prompt::{Prompt, PromptShapeError, check_states};
 use crate::models::time::{NumberEmbedding, Sinusoid};
-use crate::weights::{Linear, Loader, Part, Weights, WeightsError};
+use crate::weights::{Loader, Part, Weights, WeightsError};
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, FloatDType, Tensor};
 use refiner::Refiner;

@@ -3,8 +3,8 @@
 //! Norms, rotary embedding and gates compute in f32, as the reference implementations do; what enters
 //! a matrix product is in the dtype of the run. On the CPU in f32 the slow ones go to [`kernels`].
 
-use crate::kernels;
-use crate::weights::Linear;
+use crate::kernels::{self, Then};
+use crate::linear::Linear;
 use burn::tensor::activation::sigmoid;
 use burn::tensor::module::{attention as fused_attention, layer_norm, linear};
 use burn::tensor::ops::AttentionModuleOptions;
@@ -16,7 +16,22 @@ use burn::tensor::{FloatDType, Tensor};
 /// - `x`: `[.., in]`
 /// - output: `[.., out]`
 pub fn project<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
-    linear(x, layer.weight.clone(), Some(layer.bias.clone()))
+    match layer {
+        Linear::Panels(panels) => kernels::linear(x, panels, Then::Bias),
+        Linear::Tensors { weight, bias } => linear(x, weight.clone(), Some(bias.clone())),
+    }
+}
+
+/// [`project`], then [`gelu_tanh`]: the first half of a feed-forward.
+///
+/// # Shapes
+/// - `x`: `[b, n, in]`
+/// - output: `[b, n, out]`
+pub fn project_gelu(x: Tensor<3>, layer: &Linear) -> Tensor<3> {
+    match layer {
+        Linear::Panels(panels) => kernels::linear(x, panels, Then::BiasGelu),
+        Linear::Tensors { .. } => gelu_tanh(project(x, layer)),
+    }
 }
 
 /// Layer norm with a scale and a shift per channel: `(x − mean)/√(var + eps)·scale + shift`, in f32.
@@ -25,6 +40,9 @@ pub fn project<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
 /// - `x`: `[b, n, d]`; `scale`, `shift`: `[d]` in f32
 /// - output: `[b, n, d]` in f32
 pub fn norm(x: &Tensor<3>, scale: Tensor<1>, shift: Tensor<1>, eps: f64) -> Tensor<3> {
+    if kernels::serve(x) {
+        return kernels::layer_norm(x.clone(), scale, shift, eps);
+    }
     layer_norm(x.clone().cast(FloatDType::F32), scale, Some(shift), eps)
 }
 
@@ -149,6 +167,9 @@ fn whole_stages(q: Tensor<3>) -> Tensor<3> {
 /// # Shapes
 /// - `x`, `y`: `[b, n, d]`; `gate`: `[d]` in f32, none = 1
 pub fn add_gated(x: Tensor<3>, y: Tensor<3>, gate: Option<Tensor<1>>) -> Tensor<3> {
+    if kernels::serve(&x) {
+        return kernels::add_gated(x, y, gate);
+    }
     let dtype: FloatDType = x.dtype().into();
     let y = y.cast(FloatDType::F32);
     let y = match gate {

@@ -1,7 +1,8 @@
 //! Numbers as vectors, of timesteps first of all: a sinusoid, then an MLP. In f32 throughout.
 
+use crate::linear::Linear;
 use crate::models::ops::project;
-use crate::weights::{Linear, Loader};
+use crate::weights::Loader;
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 

@@ -12,10 +12,11 @@ pub mod reference;
 pub use chain::{WanChain, WanCtx};
 pub use config::WanConfig;
 
-use crate::models::ops::{gelu_tanh, project};
+use crate::linear::Linear;
+use crate::models::ops::{project, project_gelu};
 use crate::models::prompt::{PromptShapeError, check_states};
 use crate::models::time::NumberEmbedding;
-use crate::weights::{Linear, Loader, Weights, WeightsError};
+use crate::weights::{Loader, Weights, WeightsError};
 use burn::tensor::{Device, FloatDType, Tensor};
 
 struct Attention {
@@ -134,7 +135,7 @@ impl Wan {
             Tensor::cat(vec![text, padding], 1)
         };
         let [first, second] = &self.text;
-        Ok(WanCond(project(gelu_tanh(project(padded, first)), second)))
+        Ok(WanCond(project(project_gelu(padded, first), second)))
     }
 }
 

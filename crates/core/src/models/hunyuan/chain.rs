@@ -2,7 +2,7 @@
 
 use super::{Double, Heads, Hunyuan, HunyuanCond, HunyuanConfig, Modulation, Single, Stream};
 use crate::models::Chain;
-use crate::models::ops::{add_gated, attention, gelu_tanh, modulated, project, rms_norm, rms_rotate, vectors};
+use crate::models::ops::{add_gated, attention, modulated, project, project_gelu, rms_norm, rms_rotate, vectors};
 use crate::models::patch::{self, Channels, GridError, token_grid};
 use crate::models::rotary;
 use crate::tensors::{Hidden, Latent, host};
@@ -171,7 +171,7 @@ impl HunyuanChain<'_> {
         let [video, text] = self.apart(hidden.tokens.clone());
         let mlp = |x: Tensor<3>, stream: &Stream| {
             let [first, second] = &stream.mlp;
-            project(gelu_tanh(project(self.enter(&x, &stream.mlp_mod, ctx), first)), second)
+            project(project_gelu(self.enter(&x, &stream.mlp_mod, ctx), first), second)
         };
         self.together([mlp(video, &block.video), mlp(text, &block.text)])
     }
@@ -179,7 +179,7 @@ impl HunyuanChain<'_> {
         let x = self.enter(&hidden.tokens, &block.modulation, ctx);
         let [q, k, v] = self.qkv(x.clone(), &block.heads, Some(&self.rotary));
         let mixed = project(attention(q, k, v, self.hunyuan.config.heads), &block.attn_out);
-        self.hidden(mixed + project(gelu_tanh(project(x, &block.mlp)), &block.mlp_out))
+        self.hidden(mixed + project(project_gelu(x, &block.mlp), &block.mlp_out))
     }
     /// Gates and sums of both streams of a double block.
     fn leave_both(&self, hidden: Hidden, raw: &Hidden, [video, text]: [&Modulation; 2], ctx: &HunyuanCtx) -> Hidden {

@@ -74,8 +74,8 @@ impl HunyuanConfig {
                 dim: 192,
                 heads: 6,
                 mlp_dim: 4 * 192,
-                double_layers: 3,
-                single_layers: 6,
+                double_layers: 2,
+                single_layers: 5,
                 text_dim: 64,
                 text_len: 16,
                 pooled_dim: 64,
@@ -152,8 +152,8 @@ struct ConfigFile {
     mm_double_blocks_depth: usize,
     #[serde(alias = "num_single_layers")]
     mm_single_blocks_depth: usize,
-    #[serde(alias = "num_refiner_layers", default = "refiner_depth")]
-    refiner_depth: usize,
+    #[serde(alias = "num_refiner_layers", default = "refiner_layers")]
+    refiner_layers: usize,
     #[serde(alias = "mlp_ratio")]
     mlp_width_ratio: f64,
     in_channels: usize,
@@ -181,7 +181,7 @@ enum PatchSize {
     All([usize; 3]),
 }
 
-fn refiner_depth() -> usize {
+fn refiner_layers() -> usize {
     2
 }
 fn text_len() -> usize {
@@ -229,7 +229,7 @@ impl ConfigFile {
             mlp_dim: (dim as f64 * self.mlp_width_ratio) as usize,
             double_layers: self.mm_double_blocks_depth,
             single_layers: self.mm_single_blocks_depth,
-            refiner_layers: self.refiner_depth,
+            refiner_layers: self.refiner_layers,
             in_channels: self.in_channels,
             out_channels: self.out_channels,
             text_dim: self.text_states_dim,

@@ -2,9 +2,10 @@
 //! the text states (`hyvideo/modules/token_refiner.py`). It runs in every pass, in front of the chain.
 
 use super::HunyuanConfig;
+use crate::linear::Linear;
 use crate::models::ops::{add_gated, attention, norm, project, vectors};
 use crate::models::time::NumberEmbedding;
-use crate::weights::{Linear, Loader, Part};
+use crate::weights::{Loader, Part};
 use burn::tensor::activation::silu;
 use burn::tensor::{Device, Tensor};
 

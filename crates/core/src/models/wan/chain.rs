@@ -2,7 +2,7 @@
 
 use super::{Attention, Block, Wan, WanCond, WanConfig};
 use crate::models::Chain;
-use crate::models::ops::{add_gated, attention, gelu_tanh, modulated, norm, project, rms_norm, rms_rotate};
+use crate::models::ops::{add_gated, attention, modulated, norm, project, project_gelu, rms_norm, rms_rotate};
 use crate::models::patch::{self, Channels, GridError, token_grid};
 use crate::models::rotary;
 use crate::tensors::{Hidden, Latent, host};
@@ -152,7 +152,7 @@ impl WanChain<'_> {
     fn feed_forward(&self, block: &Block, x: &Tensor<3>, ctx: &WanCtx) -> Tensor<3> {
         let x = self.modulated(block, x, ctx, [SCALE_FFN, SHIFT_FFN]);
         let [first, second] = &block.ffn;
-        project(gelu_tanh(project(x, first)), second)
+        project(project_gelu(x, first), second)
     }
 }
 

@@ -1,0 +1,147 @@
+//! The register tile: the piece of a matrix product whose sums stay in registers.
+//!
+//! It has as many sums as the registers hold beside a row of the right side. Written with vector types: from
+//! loops over numbers the compiler does not reliably make a tile of this size, and where it fails the product
+//! is forty times slower.
+
+use super::isa::{Isa, Tier};
+
+/// Terms of a row of the left side; a longer product is a sum of tiles. A panel of the right side of this depth
+/// stays in the second-level cache while several tiles use it.
+pub const DEPTH: usize = 256;
+
+/// Rows and columns.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub rows: usize,
+    pub columns: usize,
+}
+
+/// The tile of an instruction set.
+pub fn size(isa: Isa) -> Size {
+    let (rows, columns) = match isa.tier() {
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512 => (12, 32),
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx2 => (6, 16),
+        Tier::Portable => (4, 8),
+    };
+    Size { rows, columns }
+}
+
+/// Whether a product replaces what the tile holds or is added to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Onto {
+    Nothing,
+    Sums,
+}
+
+/// `tile ← left·right`, or `tile ← tile + left·right`. Rows of the tile start `stride` numbers apart.
+///
+/// # Shapes
+/// - `left`: a row for each of the tile, of which the first `depth` numbers count
+/// - `right`: `[depth, columns]`
+///
+/// # Panics
+/// When a slice is too short, or `depth` exceeds [`DEPTH`].
+pub fn multiply(isa: Isa, left: &[[f32; DEPTH]], right: &[f32], onto: Onto, tile: &mut [f32], stride: usize) {
+    match isa.tier() {
+        // SAFETY: an `Isa` of this tier exists only where the features were detected.
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512 => unsafe { x86::avx512(left, right, onto, tile, stride) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx2 => unsafe { x86::avx2(left, right, onto, tile, stride) },
+        Tier::Portable => portable(left, right, onto, tile, stride),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{DEPTH, Onto};
+    use std::arch::x86_64::*;
+
+    /// A tile of `$rows` rows of two registers of `$lanes` lanes.
+    macro_rules! tile {
+        ($name:ident, $features:literal, $rows:literal, $lanes:literal, $zero:ident, $load:ident, $store:ident, $splat:ident, $mul_add:ident) => {
+            #[target_feature(enable = $features)]
+            pub fn $name(left: &[[f32; DEPTH]], right: &[f32], onto: Onto, tile: &mut [f32], stride: usize) {
+                const COLUMNS: usize = 2 * $lanes;
+                let left: &[_; $rows] = left
+                    .try_into()
+                    .expect("a row of the left side for each of the tile");
+                let right = right.as_chunks::<COLUMNS>().0;
+                assert!(right.len() <= DEPTH && tile.len() >= ($rows - 1) * stride + COLUMNS);
+                let mut sums = [[$zero(); 2]; $rows];
+                if onto == Onto::Sums {
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        // SAFETY: the assertion above covers every row of the tile.
+                        *sums = unsafe {
+                            let row = tile.as_ptr().add(i * stride);
+                            [$load(row), $load(row.add($lanes))]
+                        };
+                    }
+                }
+                for (k, right) in right.iter().enumerate() {
+                    // SAFETY: a row of the right side has two registers' numbers.
+                    let right = unsafe { [$load(right.as_ptr()), $load(right.as_ptr().add($lanes))] };
+                    for i in 0..$rows {
+                        let left = $splat(left[i][k]);
+                        sums[i][0] = $mul_add(left, right[0], sums[i][0]);
+                        sums[i][1] = $mul_add(left, right[1], sums[i][1]);
+                    }
+                }
+                for (i, sums) in sums.iter().enumerate() {
+                    // SAFETY: the assertion above covers every row of the tile.
+                    unsafe {
+                        let row = tile.as_mut_ptr().add(i * stride);
+                        $store(row, sums[0]);
+                        $store(row.add($lanes), sums[1]);
+                    }
+                }
+            }
+        };
+    }
+    tile!(
+        avx512,
+        "avx512f",
+        12,
+        16,
+        _mm512_setzero_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_set1_ps,
+        _mm512_fmadd_ps
+    );
+    tile!(
+        avx2,
+        "avx2,fma",
+        6,
+        8,
+        _mm256_setzero_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_set1_ps,
+        _mm256_fmadd_ps
+    );
+}
+
+fn portable(left: &[[f32; DEPTH]], right: &[f32], onto: Onto, tile: &mut [f32], stride: usize) {
+    let left: &[_; 4] = left.try_into().expect("a row of the left side for each of the tile");
+    let mut sums = [[0.0; 8]; 4];
+    if onto == Onto::Sums {
+        for (i, sums) in sums.iter_mut().enumerate() {
+            sums.copy_from_slice(&tile[i * stride..][..8]);
+        }
+    }
+    for (k, right) in right.as_chunks::<8>().0.iter().enumerate() {
+        for i in 0..4 {
+            for c in 0..8 {
+                sums[i][c] += left[i][k] * right[c];
+            }
+        }
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        tile[i * stride..][..8].copy_from_slice(sums);
+    }
+}

@@ -1,0 +1,31 @@
+//! Linear layers as the back end multiplies by them fastest.
+
+use crate::kernels::{self, Panels};
+use burn::tensor::Tensor;
+
+/// A linear layer, laid out once while loading.
+#[derive(Clone, Debug)]
+pub enum Linear {
+    /// For the kernels of the CPU, in f32.
+    Panels(Panels),
+    /// For the back end's own matrix product.
+    Tensors {
+        /// `[in, out]`, which needs no transposed view
+        weight: Tensor<2>,
+        /// `[out]`
+        bias: Tensor<1>,
+    },
+}
+
+impl Linear {
+    /// A layer of weights `[in, out]` and a bias `[out]`.
+    pub fn new(weight: Tensor<2>, bias: Tensor<1>) -> Linear {
+        // The loader's stand-ins for what a file lacks do not fit each other, and are never used.
+        let fits = weight.dims()[1] == bias.dims()[0];
+        if fits && kernels::serve(&weight) {
+            Linear::Panels(kernels::panels(weight, bias))
+        } else {
+            Linear::Tensors { weight, bias }
+        }
+    }
+}
