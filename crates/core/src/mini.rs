@@ -41,10 +41,33 @@ macro_rules! embedded {
     };
 }
 
-static ALL: [Embedded; 2] = [
+static ALL: &[Embedded] = &[
     embedded!("wan-mini", shift: 3.0, guidance: 2.0),
     embedded!("hunyuan-mini", shift: 3.0, guidance: 3.0),
 ];
+
+/// The embedded model of this name.
+pub fn find(name: &str) -> Option<&'static Embedded> {
+    ALL.iter().find(|embedded| embedded.name == name)
+}
+
+/// An embedded model, complete.
+pub struct Mini {
+    /// The transformer.
+    pub model: Model,
+    /// Its prompts: `a|an <object> <motion> on <colour>`.
+    pub text: Vocabulary,
+    /// Its latents as pixels.
+    pub codec: PatchCodec,
+}
+
+impl Embedded {
+    /// Unpacks the weights onto a device.
+    ///
+    /// # Errors
+    /// [`WeightsError`] only when the program was built with a damaged copy.
+    pub fn load(&'static self, device: &Device, dtype: FloatDType) -> Result<Mini, WeightsError> {
+        let weights = |part: &str, bytes| Weights::embedded(&format!("{}{part}", self.name), bytes);
         let (model, codec) = (weights("", self.weights)?, weights(" codec", self.codec)?);
         let text = weights(" words", self.words)?;
         let vocabulary: WordList = serde_json::from_str(self.vocabulary).expect("the embedded vocabulary parses");
