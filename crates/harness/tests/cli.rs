@@ -345,7 +345,10 @@ fn gives_its_stand_in(name: &str, model: &str, stand_in: &str, blocks: usize) {
     let (runs, _) = record::load(&recording).unwrap();
     assert!(runs.iter().all(|run| run.substituted.contains("stands in")), "{runs:?}");
     let failed: Vec<_> = runs.iter().filter_map(|run| run.error.as_deref()).collect();
-    assert!(failed.len() == 1 && failed[0].contains(&format!("of {blocks} blocks")), "{failed:?}");
+    assert!(
+        failed.len() == 1 && failed[0].contains(&format!("of {blocks} blocks")),
+        "{failed:?}"
+    );
     for file in ["report/report.md", "report/curves.svg"] {
         let shown = std::fs::read_to_string(recording.join(file)).unwrap();
         assert!(shown.contains("stands in for") || shown.contains("STAND-IN"), "{file}");
