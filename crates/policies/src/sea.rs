@@ -1,7 +1,8 @@
-//! SeaCache (arXiv 2602.18993; diffusers `hooks/sea_cache.py`): skip the stack while the accumulated change of the
-//! latent, seen through a filter that passes what is signal at its noise level, stays below δ. Per axis of frequency
-//! f, S = f⁻³ is the spectrum of clean video, and the gain (1 − σ)·S / ((1 − σ)²·S + σ²); axes multiply, and the
-//! mean gain is brought to 1. The authors' Wan code filters the modulated input of the first block in its place.
+//! SeaCache (arXiv 2602.18993; jiwoogit/SeaCache@0a91c2b, diffusers `hooks/sea_cache.py`): skip the stack while the
+//! accumulated change of the latent, seen through a filter that passes what is signal at its noise level, stays below
+//! δ. Per axis of frequency f, S = f⁻³ is the spectrum of clean video, and the gain (1 − σ)·S / ((1 − σ)²·S + σ²); axes
+//! multiply, and the mean gain is brought to 1. This is diffusers' form; the authors' Wan code filters the modulated
+//! input of the first block in place of the latent.
 
 use crate::form::{Form, WholeStep};
 use crate::plan::*;

@@ -282,6 +282,40 @@ fn a_faulty_policy_is_an_error_with_a_name_never_a_wrong_number() {
     }
     let mut loose = run();
     loose.full = (0, 0);
+    let (latent, state, raw) = (Value::Latent, Value::State { unit: 3 }, Value::Raw { unit: 0 });
+    let delta = Value::Delta { from: 0, to: 24 };
+    let spectrum = Term {
+        weight: Weight::Spectrum { sigma: 0.5 },
+        of: Source::Fresh { value: latent },
+    };
+    for (act, message) in [
+        (
+            Move::reuse(latent, vec![Term::fresh(1.0, latent)]),
+            "does not start here",
+        ),
+        (
+            Move::reuse(state, vec![Term::fresh(1.0, state)]),
+            "no fresh hidden state",
+        ),
+        (Move::reuse(delta, vec![spectrum]), "not of hidden states"),
+        (
+            Move::Reuse {
+                value: raw,
+                terms: vec![Term::fresh(1.0, raw)],
+                kept: true,
+            },
+            "no raw output with memory to keep it in",
+        ),
+        (
+            Move::Look {
+                probes: vec![Probe::Fresh(state)],
+            },
+            "no fresh hidden state",
+        ),
+    ] {
+        let error = go(&mut Always(act.clone()), loose.clone()).err().unwrap().to_string();
+        assert!(error.contains(message), "{act:?}: {error}");
+    }
     let missing = Move::reuse(output, vec![Term::kept(1.0, output, 0, 0)]);
     assert!(matches!(
         go(&mut Always(missing), loose),

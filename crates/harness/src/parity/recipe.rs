@@ -96,13 +96,17 @@ impl Recipe {
                 ..Recipe::plain(knobs, "distance")?
             }
         } else if has("cache_interval") {
+            let lite = or("use_lite_mode", false.into()) == true;
+            if !lite && !config["cache_identifiers"].is_array() {
+                return Ok(Err("a fused unit's attention is no unit of its own".into()));
+            }
             let knobs = json!({
                 "kind": "taylor-seer",
                 "interval": config["cache_interval"],
                 "order": config["max_order"],
                 "warmup": config["disable_cache_before_step"],
                 "schedule": "diffusers",
-                "scope": if or("use_lite_mode", false.into()) == true { "output" } else { "modules" },
+                "scope": if lite { "output" } else { "modules" },
             });
             Recipe::plain(knobs, "")?
         } else if name.starts_with("faster_cache") {
