@@ -20,6 +20,22 @@ verify experiment="mini" *options:
 calibrate experiment *options:
     cargo run --release -- calibrate {{experiment}} {{options}}
 
+# How fast predictions and residuals change from step to step.
+dynamics experiment="mini" *options:
+    cargo run --release -- dynamics {{experiment}} {{options}}
+
+# Where the time of a pass goes on a device, and what policies would gain by it.
+time experiment="mini" *options:
+    cargo run --release -- time {{experiment}} {{options}}
+
+# Does time follow the count of operations?
+scaling *options:
+    cargo run --release -- scaling {{options}}
+
+# Train a small model anew (needs Python with PyTorch): `just train wan-mini`, `just train hunyuan-mini`.
+train model minutes="8":
+    experiments/train/train.sh {{model}} {{minutes}}
+
 # Plots and tables of a recording.
 report recording:
     cargo run --release -- report {{recording}}

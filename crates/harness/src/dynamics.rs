@@ -262,3 +262,62 @@ pub fn averages(readings: Vec<Reading>, sigmas: &[f32]) -> Vec<Average> {
     };
     groups.into_iter().map(average).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, FloatDType};
+    use mixcache_core::denoise::{CacheLimits, Guidance, run_of};
+    use mixcache_core::mini::{self, GRID};
+    use mixcache_core::models::Chain;
+    use mixcache_core::noise::noise;
+    use mixcache_core::sampler::SamplerKind;
+    use mixcache_core::schedule::Schedule;
+
+    #[test]
+    fn the_change_of_the_guided_prediction_is_the_change_of_the_path_that_euler_takes() {
+        let device = Device::flex();
+        let mini = mini::find("wan-mini").unwrap().load(&device, FloatDType::F32).unwrap();
+        let prompts = ["a cat spins on red", ""].map(|words| mini.text.encode(words, &device).unwrap());
+        let chain = mini.model.on(GRID, 1, prompts[0].states.dims()[1]).unwrap();
+        let conds = prompts.map(|prompt| mini.model.condition(prompt, 2.0).unwrap());
+        let (steps, guidance) = (4, Guidance::TwoPass { scale: 2.0 });
+        let schedule = Schedule::new(SamplerKind::Euler.grid(), steps, 3.0);
+        let shape = chain.latent_shape();
+        let job = || Job {
+            run: run_of(&chain, &schedule, guidance, CacheLimits::NONE, Default::default()),
+            schedule: schedule.clone(),
+            sampler: SamplerKind::Euler,
+            guidance,
+            noise: Latent::from_host(noise(1, &shape), shape, &device),
+            conds: &conds,
+        };
+        let mut path = vec![job().noise];
+        denoise(&chain, &mut Off::default(), job(), &mut |report| {
+            path.push(report.latent.clone())
+        })
+        .unwrap();
+        let velocity = |step: usize| {
+            let length = schedule.sigmas[step + 1] - schedule.sigmas[step];
+            path[step + 1].since(path[step].clone()).scaled(1.0 / length)
+        };
+
+        let readings = watch(&chain, job()).unwrap();
+        let guided: Vec<_> = readings.iter().filter(|r| r.quantity == Quantity::Guided).collect();
+        assert_eq!(guided.iter().map(|r| r.step).collect::<Vec<_>>(), [1, 2, 3]);
+        for reading in guided {
+            let expected = change(&velocity(reading.step), &velocity(reading.step - 1));
+            // The path is rounded to f32 around values a few times the size of a step.
+            assert!(
+                (reading.value / expected - 1.0).abs() < 1e-3,
+                "{reading:?}, expected {expected}"
+            );
+        }
+        let blocks = readings.iter().filter(|r| r.quantity == Quantity::Block).count();
+        assert_eq!(
+            blocks,
+            8 * 2 * (steps - 1),
+            "each block in each branch, from the second step on"
+        );
+    }
+}

@@ -8,6 +8,7 @@ use crate::runner::Runner;
 use crate::subject::Subject;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
+use mixcache_core::mini;
 use std::path::PathBuf;
 
 /// Measure how predictions and residuals change from step to step; draw them beside published curves.
@@ -59,7 +60,10 @@ pub fn run(args: Args) -> Result<()> {
         runs.prompts.len() * runs.seeds.len(),
         env!("MIXCACHE_GIT_REVISION")
     );
-    picture::write(&folder, &averages, &subtitle, &experiment.data.ratios)?;
+    // Those of our own small models are no publication.
+    let mut published = experiment.data.ratios.clone();
+    published.retain(|_, ratios| mini::find(&ratios.model).is_none());
+    picture::write(&folder, &averages, &subtitle, &published)?;
     println!("{}", picture::summary(&averages));
     println!("written to {}", folder.display());
     Ok(())
