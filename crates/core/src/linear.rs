@@ -5,6 +5,10 @@ use burn::tensor::Tensor;
 
 /// A linear layer, laid out once while loading.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a model has some hundred layers, each of many kilobytes"
+)]
 pub enum Linear {
     /// For the kernels of the CPU, in f32.
     Panels(Panels),

@@ -10,8 +10,8 @@ use super::tile::{self, DEPTH, Onto, multiply};
 use rayon::prelude::*;
 use std::f32::consts::LOG2_E;
 
-/// Queries a task works on: enough to use a block of keys several times before the next.
-const TASK: usize = 48;
+/// Queries a task works on at most: enough to use a block of keys several times before the next.
+const QUERIES_MAX: usize = 48;
 /// Numbers of the keys and values that are laid out at once, about what stays in the second-level cache; the other
 /// heads come after.
 const PANELS: usize = 1 << 18;
@@ -56,6 +56,7 @@ pub fn attention(isa: Isa, q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec
     );
     let mut out = vec![0.0; q.len()];
     let block = Block::new(isa, shape);
+    let task = tile::task_rows(isa, queries, QUERIES_MAX) * d;
     let blocks = keys.div_ceil(block.keys);
     let heads_at_once = (PANELS / (blocks * block.len())).clamp(1, heads);
     let mut panels = vec![0.0; heads_at_once * blocks * block.len()];
@@ -72,14 +73,12 @@ pub fn attention(isa: Isa, q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec
                 let rows = i % blocks * block.keys * d..keys.min((i % blocks + 1) * block.keys) * d;
                 block.lay_out(&k[rows.clone()], &v[rows], (first + i / blocks) * head_dim, panels);
             });
-            out.par_chunks_mut(TASK * d)
-                .zip(q.par_chunks(TASK * d))
-                .for_each(|(out, q)| {
-                    let mut task = Task::new(&block, q);
-                    for (head, panels) in heads.clone().zip(panels.chunks_exact(blocks * block.len())) {
-                        task.attend(q, panels, head, out);
-                    }
-                });
+            out.par_chunks_mut(task).zip(q.par_chunks(task)).for_each(|(out, q)| {
+                let mut task = Task::new(&block, q);
+                for (head, panels) in heads.clone().zip(panels.chunks_exact(blocks * block.len())) {
+                    task.attend(q, panels, head, out);
+                }
+            });
         }
     }
     out
@@ -164,7 +163,7 @@ struct Group {
     total: Vec<f32>,          // [row] of e^(score − largest)
 }
 
-/// Up to [`TASK`] queries.
+/// The queries of a task.
 struct Task<'a> {
     block: &'a Block,
     groups: Vec<Group>,
@@ -385,7 +384,7 @@ mod tests {
 
     #[test]
     fn threads_change_no_bit() {
-        let (shape, [q, k, v]) = inputs([2, 3 * TASK + 5, 270, 3, 32]);
+        let (shape, [q, k, v]) = inputs([2, 3 * QUERIES_MAX + 5, 270, 3, 32]);
         let run = |threads| at_threads(threads, || attention(Isa::best(), &q, &k, &v, shape));
         assert_eq!(run(1), run(3));
     }

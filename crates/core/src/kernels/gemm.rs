@@ -6,10 +6,19 @@ use super::gelu::gelu;
 use super::isa::{Isa, dispatch};
 use super::tile::{self, DEPTH, Onto, multiply};
 use rayon::prelude::*;
+use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
-/// Rows a task works on: enough to use a piece of a panel several times before the next.
-const TASK: usize = 48;
+/// Rows a task works on at most. The more, the rarer a piece of the weights comes from memory; a [`DEPTH`] of so many
+/// is to stay in the second-level cache.
+const ROWS_MAX: usize = 96;
+/// Panels of weights that use a piece of the rows before the next comes in.
+const PANELS: usize = 2;
+
+thread_local! {
+    /// The rows of a task, `[piece of the inputs, row]`, kept from call to call: fresh memory costs as much as filling it.
+    static ROWS: RefCell<Vec<[f32; DEPTH]>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Weights and bias of a linear layer, laid out in panels of one tile's width.
 #[derive(Clone, Debug)]
@@ -88,46 +97,52 @@ pub fn linear(x: &[f32], panels: &Panels, then: Then) -> Vec<f32> {
     let &Panels { inputs, outputs, .. } = panels;
     assert!(x.len().is_multiple_of(inputs), "rows of {inputs} channels");
     let rows = x.len() / inputs;
+    let task_rows = tile::task_rows(panels.isa, rows, ROWS_MAX);
     // SAFETY: a task writes every output of its rows.
     unsafe {
-        filled(rows * outputs, TASK * outputs, |task, out| {
-            let x = &x[task * TASK * inputs..][..out.len() / outputs * inputs];
-            some_rows(x, panels, then, out);
+        filled(rows * outputs, task_rows * outputs, |task, out| {
+            let x = &x[task * task_rows * inputs..][..out.len() / outputs * inputs];
+            ROWS.with_borrow_mut(|rows| some_rows(x, panels, then, rows, out));
         })
     }
 }
 
-fn some_rows(x: &[f32], panels: &Panels, then: Then, out: &mut [MaybeUninit<f32>]) {
+fn some_rows(x: &[f32], panels: &Panels, then: Then, left: &mut Vec<[f32; DEPTH]>, out: &mut [MaybeUninit<f32>]) {
     let &Panels {
         isa, inputs, outputs, ..
     } = panels;
     let size = tile::size(isa);
     let rows = (x.len() / inputs).next_multiple_of(size.rows);
-    let mut left = vec![[0.0; DEPTH]; inputs.div_ceil(DEPTH) * rows]; // [piece of the inputs, row]
+    let pieces = inputs.div_ceil(DEPTH);
+    left.resize(left.len().max(pieces * rows), [0.0; DEPTH]);
     for (i, row) in x.chunks_exact(inputs).enumerate() {
         for (k, part) in row.chunks(DEPTH).enumerate() {
             left[k * rows + i][..part.len()].copy_from_slice(part);
         }
     }
-    let mut sums = vec![0.0; rows * size.columns];
-    let biases = panels.bias.chunks_exact(size.columns);
-    for (p, (panel, bias)) in panels
-        .weight
-        .chunks_exact(inputs * size.columns)
-        .zip(biases)
-        .enumerate()
-    {
+    let panel_len = inputs * size.columns;
+    let mut sums = vec![0.0; PANELS * rows * size.columns]; // [panel, row, column]
+    for (i, weights) in panels.weight.chunks(PANELS * panel_len).enumerate() {
         let mut onto = Onto::Nothing;
-        for (left, panel) in left.chunks_exact(rows).zip(panel.chunks(DEPTH * size.columns)) {
-            let groups = left.chunks_exact(size.rows);
-            for (left, sums) in groups.zip(sums.chunks_exact_mut(size.rows * size.columns)) {
-                multiply(isa, left, panel, onto, sums, size.columns);
+        for (k, left) in left.chunks_exact(rows).take(pieces).enumerate() {
+            let piece = k * DEPTH * size.columns..panel_len.min((k + 1) * DEPTH * size.columns);
+            for (panel, sums) in weights
+                .chunks_exact(panel_len)
+                .zip(sums.chunks_exact_mut(rows * size.columns))
+            {
+                let groups = left.chunks_exact(size.rows);
+                for (left, sums) in groups.zip(sums.chunks_exact_mut(size.rows * size.columns)) {
+                    multiply(isa, left, &panel[piece.clone()], onto, sums, size.columns);
+                }
             }
             onto = Onto::Sums;
         }
-        let first = p * size.columns;
-        let columns = size.columns.min(outputs - first);
-        finish(isa, &mut sums, bias, then, columns, &mut out[first..], outputs);
+        for (p, sums) in (i * PANELS..panels.bias.len() / size.columns).zip(sums.chunks_exact_mut(rows * size.columns))
+        {
+            let columns = p * size.columns..outputs.min((p + 1) * size.columns);
+            let bias = &panels.bias[p * size.columns..][..size.columns];
+            finish(isa, sums, bias, then, columns.len(), &mut out[columns.start..], outputs);
+        }
     }
 }
 
@@ -182,11 +197,11 @@ mod tests {
 
     /// rows, inputs, outputs
     const SHAPES: [[usize; 3]; 6] = [
-        [1, 7, 5],           // less than a tile of every instruction set
-        [13, 256, 32],       // one row more than a tile
-        [50, 257, 33],       // a term and a column more than a tile
-        [TASK + 1, 600, 64], // a task of one row
-        [2 * TASK, 40, 100],
+        [1, 7, 5],               // less than a tile of every instruction set
+        [13, 256, 32],           // one row more than a tile
+        [50, 257, 33],           // a term and a column more than a tile
+        [ROWS_MAX + 1, 600, 64], // two tasks
+        [40, 40, 300],
         [5, 1, 1],
     ];
 
@@ -231,7 +246,7 @@ mod tests {
 
     #[test]
     fn threads_change_no_bit() {
-        let [x, weight, bias] = inputs([5 * TASK + 7, 300, 70]);
+        let [x, weight, bias] = inputs([3 * ROWS_MAX + 7, 300, 70]);
         let panels = Panels::new(Isa::best(), &weight, &bias);
         let run = |threads| at_threads(threads, || linear(&x, &panels, Then::BiasGelu));
         assert_eq!(run(1), run(3));

@@ -29,6 +29,16 @@ pub fn size(isa: Isa) -> Size {
     Size { rows, columns }
 }
 
+/// Rows that each parallel task takes of a product of `rows`: whole tiles, `max` rows at most, and so few that no thread
+/// works much longer than the mean. Rows of a product do not meet: the share does not change their sums.
+pub fn task_rows(isa: Isa, rows: usize, max: usize) -> usize {
+    let (tile, threads) = (size(isa).rows, rayon::current_num_threads());
+    let tiles = rows.div_ceil(tile);
+    let longest = |share: usize| tiles.div_ceil(share).div_ceil(threads) * share;
+    let balanced = |share: &usize| longest(*share) * threads * 20 <= tiles * 21; // 5 % over the mean
+    (1..=max / tile).rev().find(balanced).unwrap_or(1) * tile
+}
+
 /// Whether a product replaces what the tile holds or is added to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Onto {
