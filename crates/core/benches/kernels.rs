@@ -4,6 +4,7 @@ use burn::tensor::{Device, Distribution, FloatDType, Tensor};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use mixcache_core::device;
 use mixcache_core::kernels::{self, Then};
+use mixcache_core::models::Chain;
 use mixcache_core::models::wan::{Wan, WanConfig};
 use mixcache_core::noise::noise;
 use mixcache_core::tensors::Latent;
