@@ -3,10 +3,11 @@
 //! Linear layers with what follows them, attention, norms with what surrounds them, GELU, gated residuals: all
 //! that a block computes.
 //!
-//! The kernels proper work on slices, in plain Rust that the compiler vectorises for each instruction
-//! set ([`isa`]). Work is shared out in fixed chunks, so results do not depend on the number of threads;
-//! they do depend on the instruction set, which rounds and sums in its own way. The functions of this
-//! module bring tensors to them, for inference only: no gradient is recorded.
+//! The kernels proper work on slices, in plain Rust that the compiler vectorises for each instruction set
+//! ([`isa`]); only the tile of the matrix products names vector types. Work is shared out by rows, which do not
+//! meet, so results do not depend on the number of threads; they do depend on the instruction set, which rounds
+//! and sums in its own way. The functions of this module bring tensors to them, for inference only: no gradient
+//! is recorded.
 
 mod add;
 mod attention;
