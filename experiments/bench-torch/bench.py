@@ -29,6 +29,8 @@ except ImportError:
 import wan
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Threads of the rival before spin for some time after its last call: neither may be timed beside them.
+REST_S = 0.5
 # The rival must be right before it is timed: rounding of a few layers in f32.
 DISTANCE_MAX = 1e-5
 TIMESTEP = torch.tensor([500.0])
@@ -153,7 +155,10 @@ def main():
             rounds = []
             for i in range(options.rounds):
                 # Of every time the least of the repetitions: what disturbs a run only adds.
-                times = [[min(t) for t in zip(*(rival.once() for _ in range(repetitions)))] for rival in rivals]
+                times = []
+                for rival in rivals:
+                    time.sleep(REST_S)
+                    times.append([min(t) for t in zip(*(rival.once() for _ in range(repetitions)))])
                 rounds.append(sum(times, []))
                 columns = dict(zip(("torch_s", "torch_cpu_s", "mixcache_s", "mixcache_cpu_s"), rounds[-1]))
                 rows.append(dict(case=name, threads=threads, round=i, repetitions=repetitions, **columns))

@@ -1,0 +1,64 @@
+//! Times one Wan block, or one pass, whenever it is asked to: mixcache's side of `experiments/bench-torch`.
+//!
+//! `stopwatch CONFIG FRAMES ROWS COLUMNS block|pass`, with `config.json` as text and the size of the latent.
+//! Every line on the standard input is answered by the seconds of one run, in f32 on the CPU.
+
+use burn::tensor::{Distribution, FloatDType, Tensor};
+use mixcache_core::device;
+use mixcache_core::models::Chain;
+use mixcache_core::models::wan::{Wan, WanConfig};
+use mixcache_core::noise::noise;
+use mixcache_core::tensors::Latent;
+use mixcache_policies::chain::Dit;
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+/// As in `mixcache`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const TIMESTEP: f32 = 500.0;
+
+fn main() {
+    // As in `mixcache`.
+    let threads = rayon::ThreadPoolBuilder::new().use_current_thread();
+    threads.build_global().expect("nothing has used the threads yet");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [config, sizes @ .., what] = arguments.as_slice() else {
+        panic!("expected CONFIG FRAMES ROWS COLUMNS block|pass");
+    };
+    let sizes: Vec<usize> = sizes.iter().map(|size| size.parse().expect("a size")).collect();
+    let grid = <[usize; 3]>::try_from(sizes).expect("frames, rows, columns");
+    let config = WanConfig::parse(config).expect("the config of a Wan model");
+    let block_only = match what.as_str() {
+        "block" => true,
+        "pass" => false,
+        other => panic!("{other}: expected block or pass"),
+    };
+
+    let device = device::open("cpu").expect("the CPU is always there");
+    let (text_len, text_dim) = (config.text_len, config.text_dim);
+    let wan = Wan::random(config, 0, &device, FloatDType::F32);
+    let chain = wan.on(grid, 1).expect("a size that patches divide");
+    let shape = chain.latent_shape();
+    let latent = Latent::from_host(noise(0, &shape), shape, &device);
+    let text = Tensor::random([1, text_len, text_dim], Distribution::Normal(0.0, 1.0), &device);
+    let cond = wan.condition(text).expect("its own width");
+    let (hidden, ctx) = chain.embed(&latent, TIMESTEP, &cond);
+    let units = chain.units();
+    let block = units.iter().take_while(|unit| unit.block == 0).count();
+
+    for line in std::io::stdin().lock().lines() {
+        line.expect("lines");
+        let start = Instant::now();
+        if block_only {
+            (0..block).fold(hidden.clone(), |hidden, i| chain.unit(i, hidden, &ctx));
+        } else {
+            let (hidden, ctx) = chain.embed(&latent, TIMESTEP, &cond);
+            let hidden = (0..units.len()).fold(hidden, |hidden, i| chain.unit(i, hidden, &ctx));
+            chain.head(hidden, &ctx);
+        }
+        println!("{}", start.elapsed().as_secs_f64());
+        std::io::stdout().flush().expect("someone reads");
+    }
+}
