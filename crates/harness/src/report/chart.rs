@@ -37,7 +37,7 @@ pub struct Chart {
     pub lines: Vec<Line>,
 }
 
-/// Where a panel lies, legend and axis texts included.
+/// A part of the picture, in pixels.
 #[derive(Clone, Copy)]
 pub struct Frame {
     /// Left edge.
@@ -65,19 +65,13 @@ impl Chart {
         let points = || self.lines.iter().flat_map(|line| &line.points);
         let x = axis(self.log[0], points().map(|p| p.0).collect(), left, right);
         let y = axis(self.log[1], points().map(|p| p.1).collect(), bottom, top);
-        let grid = RGBColor(228, 228, 228).stroke_width(1);
-        for (value, label) in y.ticks() {
-            let at = y.pixel(value);
-            canvas.draw(&PathElement::new(vec![(left, at), (right, at)], grid))?;
-            draw::text(canvas, &label, (left - 10, at), SMALL_PX, INK, HPos::Right)?;
-        }
-        for (value, label) in x.ticks() {
-            let at = x.pixel(value);
-            canvas.draw(&PathElement::new(vec![(at, top), (at, bottom)], grid))?;
-            draw::text(canvas, &label, (at, bottom + 18), SMALL_PX, INK, HPos::Center)?;
-        }
-        let edge = vec![(left, top), (left, bottom), (right, bottom)];
-        canvas.draw(&PathElement::new(edge, INK.stroke_width(2)))?;
+        let area = Frame {
+            left,
+            right,
+            top,
+            bottom,
+        };
+        grid(canvas, area, &x, &y, "")?;
         let centre = (left + right) / 2;
         draw::text(canvas, &self.title, (centre, frame.top + 15), 20.0, INK, HPos::Center)?;
         draw::text(canvas, &self.x, (centre, bottom + 44), 18.0, INK, HPos::Center)?;
@@ -94,6 +88,30 @@ impl Chart {
         }
         Ok(())
     }
+}
+
+/// Grid, ticks and axes around `area`; `unit` follows the numbers along the horizontal axis.
+pub fn grid(canvas: &Canvas, area: Frame, x: &Axis, y: &Axis, unit: &str) -> Result<()> {
+    let Frame {
+        left,
+        right,
+        top,
+        bottom,
+    } = area;
+    let grid = RGBColor(228, 228, 228).stroke_width(1);
+    for (value, label) in y.ticks() {
+        let at = y.pixel(value);
+        canvas.draw(&PathElement::new(vec![(left, at), (right, at)], grid))?;
+        draw::text(canvas, &label, (left - 10, at), SMALL_PX, INK, HPos::Right)?;
+    }
+    for (value, label) in x.ticks() {
+        let at = x.pixel(value);
+        canvas.draw(&PathElement::new(vec![(at, top), (at, bottom)], grid))?;
+        let label = format!("{label}{unit}");
+        draw::text(canvas, &label, (at, bottom + 20), SMALL_PX, INK, HPos::Center)?;
+    }
+    let edge = vec![(left, top), (left, bottom), (right, bottom)];
+    Ok(canvas.draw(&PathElement::new(edge, INK.stroke_width(2)))?)
 }
 
 impl Line {

@@ -1,6 +1,7 @@
 //! Quality against speed-up: one curve a series, through the values of its swept knob.
 
 use super::axis::{Axis, number};
+use super::chart::{Frame, grid};
 use super::draw::{self, Canvas, Heading, INK, PALETTE, SMALL_PX, VERMILLION, WIDTH};
 use super::summary::{Estimate, Group, Summary};
 use anyhow::Result;
@@ -217,13 +218,6 @@ fn darker(RGBColor(r, g, b): RGBColor) -> RGBColor {
     RGBColor(r, g, b)
 }
 
-struct Frame {
-    left: i32,
-    right: i32,
-    top: i32,
-    bottom: i32,
-}
-
 fn draw_panel(canvas: &Canvas, panel: &Panel, frame: &Frame, curves: &[Curve]) -> Result<()> {
     let points = || curves.iter().flat_map(|curve| &curve.points).copied();
     let speeds = points().filter_map(|s| Some(s.speedup?.value)).chain([1.0]);
@@ -303,24 +297,7 @@ fn axes(canvas: &Canvas, panel: &Panel, frame: &Frame, x: &Axis, y: &Axis) -> Re
         top,
         bottom,
     } = *frame;
-    let grid = RGBColor(228, 228, 228).stroke_width(1);
-    for (value, label) in y.ticks() {
-        let at = y.pixel(value);
-        canvas.draw(&PathElement::new(vec![(left, at), (right, at)], grid))?;
-        draw::text(canvas, &label, (left - 10, at), SMALL_PX, INK, HPos::Right)?;
-    }
-    for (value, label) in x.ticks() {
-        let at = x.pixel(value);
-        canvas.draw(&PathElement::new(vec![(at, top), (at, bottom)], grid))?;
-        draw::text(
-            canvas,
-            &format!("{label}×"),
-            (at, bottom + 20),
-            SMALL_PX,
-            INK,
-            HPos::Center,
-        )?;
-    }
+    grid(canvas, *frame, x, y, "×")?;
     let off = Look {
         colour: GREYS[0],
         marker: 0,
@@ -330,10 +307,6 @@ fn axes(canvas: &Canvas, panel: &Panel, frame: &Frame, x: &Axis, y: &Axis) -> Re
     line(canvas, &[(x.pixel(1.0), top), (x.pixel(1.0), bottom)], &off)?;
     let at = (x.pixel(1.0) + 8, bottom - 14);
     draw::text(canvas, "off", at, SMALL_PX, GREYS[0], HPos::Left)?;
-    canvas.draw(&PathElement::new(
-        vec![(left, top), (left, bottom), (right, bottom)],
-        INK.stroke_width(2),
-    ))?;
     draw::text(
         canvas,
         "speed-up",

@@ -94,27 +94,24 @@ fn line(name: &str, points: Vec<(f64, f64)>, colour: RGBColor, width: u32) -> Li
 }
 
 fn changes(averages: &[Average]) -> Chart {
-    let of = |quantity, branch| points(averages, quantity, branch, None);
+    let of = |name: &str, quantity, branch, colour| line(name, points(averages, quantity, branch, None), colour, 3);
+    let mut lines = vec![
+        of("residual of all blocks", Quantity::Residual, Some(COND), PALETTE[2]),
+        of("guided prediction", Quantity::Guided, None, VERMILLION),
+    ];
+    // Without a second branch the guided prediction is the conditional one.
+    if averages.iter().any(|a| a.quantity == Quantity::Branches) {
+        lines.insert(
+            0,
+            of("prediction, conditional", Quantity::Prediction, Some(COND), PALETTE[0]),
+        );
+    }
     Chart {
         title: "Change of predictions and residuals".into(),
         x: "step".into(),
         y: "relative L1 to the step before".into(),
         log: [false, true],
-        lines: vec![
-            line(
-                "prediction, conditional",
-                of(Quantity::Prediction, Some(COND)),
-                PALETTE[0],
-                3,
-            ),
-            line(
-                "residual of all blocks",
-                of(Quantity::Residual, Some(COND)),
-                PALETTE[2],
-                3,
-            ),
-            line("guided prediction", of(Quantity::Guided, None), VERMILLION, 4),
-        ],
+        lines,
     }
 }
 
