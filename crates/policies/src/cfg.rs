@@ -46,16 +46,19 @@ impl CachePolicy for Cfg {
         match at.branch {
             _ if refresh => Move::store(self.output),
             COND => Move::compute(self.output),
-            _ => rebuilt_uncond(Weight::Flat(1.0), Weight::Flat(-1.0)),
+            _ => rebuilt_uncond(&[(Weight::Flat(1.0), Weight::Flat(-1.0))]),
         }
     }
 }
 
-/// `ε_c + w·(ε_u − ε_c)_s`: `weight` is w, `minus` its negative.
-pub(crate) fn rebuilt_uncond(weight: Weight, minus: Weight) -> Move {
-    let kept = |weight, branch| Term { weight, of: Source::Kept { value: Value::Output, branch, age: 0 } };
-    let now = Term { weight: Weight::Flat(1.0), of: Source::Now { branch: COND } };
-    Move::reuse(Value::Output, vec![now, kept(weight, UNCOND), kept(minus, COND)])
+/// `ε_c + Σ_a w_a·(ε_u − ε_c)_a` over the stored differences, newest first: each entry is w and its negative.
+pub(crate) fn rebuilt_uncond(ages: &[(Weight, Weight)]) -> Move {
+    let kept = |weight, branch, age| Term { weight, of: Source::Kept { value: Value::Output, branch, age } };
+    let mut terms = vec![Term { weight: Weight::Flat(1.0), of: Source::Now { branch: COND } }];
+    for (age, &(weight, minus)) in ages.iter().enumerate() {
+        terms.extend([kept(weight, UNCOND, age), kept(minus, COND, age)]);
+    }
+    Move::reuse(Value::Output, terms)
 }
 
 /// The conditional prediction in place of the unconditional one: a step without guidance.

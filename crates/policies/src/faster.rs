@@ -104,7 +104,7 @@ impl CachePolicy for Faster {
         if allowed.skip_uncond && at.branch == UNCOND {
             state.boost = [0, 1].map(|band| state.boost[band] * allowed.boost[band]);
             let [low, high] = state.boost;
-            return rebuilt_uncond(Weight::Bands { low, high }, Weight::Bands { low: -low, high: -high });
+            return rebuilt_uncond(&[(Weight::Bands { low, high }, Weight::Bands { low: -low, high: -high })]);
         }
         if at.unit == 0 {
             state.passes[at.branch] += 1;

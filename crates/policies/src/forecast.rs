@@ -37,9 +37,13 @@ impl Forecast {
     pub(crate) fn is_ready(&self, at: At) -> bool {
         !self.written[at.branch].is_empty()
     }
+    /// Weights of the stored values, newest first, in the forecast for the step of `at`.
+    pub(crate) fn weights(&self, at: At) -> Vec<f32> {
+        taylor(self.written[at.branch].iter().copied(), at.step)
+    }
     /// `value` as forecast for the step of `at`, from as many derivatives as there are values for.
     pub(crate) fn reuse(&self, value: Value, at: At) -> Move {
-        let weights = taylor(self.written[at.branch].iter().copied(), at.step);
+        let weights = self.weights(at);
         let term = |(age, weight)| Term::kept(weight, value, at.branch, age);
         Move::reuse(value, weights.into_iter().enumerate().map(term).collect())
     }

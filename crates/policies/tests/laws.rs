@@ -47,6 +47,8 @@ const POLICIES: &[&str] = &[
     "kind = 'first-blocks'\nthreshold = 0.2\nfirst = 2\nlast = 1\nwarmup = 3\nmax_continuous = 2",
     "kind = 'mix'\ncalibration = 'mock'",
     "kind = 'mix'\ncalibration = 'mock'\nstep_form = 'residual'\ncfg_boost = 1.1",
+    "kind = 'mix'\ncalibration = 'mock'\norder = 1",
+    "kind = 'mix'\ncalibration = 'mock'\norder = 2\nstep_form = 'output-minus-input'\ncfg_boost = 1.1",
     "kind = 'mix'\ncalibration = 'mock'\nblock_ranges = 3\nblock_share = 0.5\nmemory = 'cumulative'\nscope = 'interval'",
     "kind = 'mix'\ncalibration = 'mock'\nstep = false\nblock = false\nimpact = 'analytic'",
 ];

@@ -504,3 +504,32 @@ fn guidance_policies_drop_the_unconditional_branch_late() {
     );
     assert!(trace.iter().any(|e| e.act == unguided));
 }
+
+#[test]
+fn mix_with_a_forecast_keeps_no_more_reads_no_more_and_reuses_from_both_full_steps() {
+    let (plain, forecast) = (
+        "kind = 'mix'\ncalibration = 'mock'",
+        "kind = 'mix'\ncalibration = 'mock'\norder = 1",
+    );
+    let [plain, forecast] = [plain, forecast].map(|text| go(&mut *policy(text), run()).unwrap());
+    assert_eq!(plain.claimed_bytes, forecast.claimed_bytes);
+    assert_eq!(plain.costs.reads, forecast.costs.reads);
+    let terms = |outcome: &Outcome| {
+        let of_outputs = outcome.trace.iter().filter_map(|event| match &event.act {
+            Move::Reuse {
+                value: Value::Output,
+                terms,
+                ..
+            } => Some(terms.len()),
+            _ => None,
+        });
+        of_outputs.max()
+    };
+    // A whole step from one prediction or from two; an unconditional branch with two for each of those, and this step's.
+    assert!(
+        terms(&plain) <= Some(3) && terms(&forecast) > terms(&plain),
+        "{:?}, {:?}",
+        terms(&plain),
+        terms(&forecast)
+    );
+}

@@ -8,12 +8,13 @@
 //!   interval that shortens above δ₂ and lengthens below δ₁.
 //! - **O** every norm, reference and default: D is relative L1 per step of distance between the last
 //!   two full steps; I is the measured gain of a perturbation ([`crate::data::MixCalibration`]);
-//!   thresholds in units of the calibrated drift d̄; full steps alone write caches.
+//!   thresholds in units of the calibrated drift d̄; full steps alone write caches; the forecast (`order`).
 
 mod rule;
 
 use crate::cfg::rebuilt_uncond;
 use crate::data::{Impact, find};
+use crate::forecast::Forecast;
 use crate::form::Form;
 use crate::plan::*;
 use rule::{Grain, Rule};
@@ -68,6 +69,9 @@ pub struct Mix {
     pub cost_exponent: f32,
     /// What a cached step reuses.
     pub step_form: Form,
+    /// Derivatives in the reuse of whole steps and of the branch difference (TaylorSeer, arXiv 2503.06923). 0 is
+    /// the last full step's value, as the paper reuses it; 1 goes on along the last two, which D keeps anyway.
+    pub order: usize,
     /// Weight of the low frequencies of the branch difference in the first half of the run, and of
     /// the high ones in the second (FasterCache boosts by 1.1); 1 = the plain difference.
     pub cfg_boost: f32,
@@ -148,6 +152,7 @@ impl Default for Mix {
             impact: ImpactFrom::Measured,
             cost_exponent: 0.0,
             step_form: Form::Output,
+            order: 0,
             cfg_boost: 1.0,
             block_share: 0.7,
             block_from: 0.15,
@@ -164,6 +169,7 @@ struct State {
     held_to: usize,            // where the last range ends
     end: usize,
     step_value: Option<Value>,
+    forecast: Forecast,
     half: usize,
     guidance: f32,
     branches: usize,
@@ -177,12 +183,12 @@ impl CachePolicy for Mix {
         self.check(run)?;
         let calibration = find(run, "MixCache calibration", &run.data.mix, &self.calibration, |c| &c.model, self.foreign)?;
         let ranges = if self.block { self.block_units(run) } else { vec![] };
-        let mut claim = Claim::default().keeping(run, Value::Output, 2);
+        let mut claim = Claim::default().keeping(run, Value::Output, 2.max(self.order + 1));
         for range in &ranges {
             claim = claim.holding(run, delta(range));
         }
         if self.step && self.step_form != Form::Output {
-            claim = claim.keeping(run, self.step_form.value(run), 1);
+            claim = claim.keeping(run, self.step_form.value(run), self.order + 1);
         }
         let share = |units: &Range<usize>| run.flops_of(units.clone()) / run.pass_flops();
         let saved = [1.0, 0.5, ranges.first().map_or(0.0, |r| share(r) as f32)];
@@ -197,6 +203,7 @@ impl CachePolicy for Mix {
             ranges,
             end: run.end(),
             step_value: Some(self.step_form.value(run)),
+            forecast: Forecast::new(self.order, run),
             half: run.steps() / 2,
             guidance: run.guidance,
             branches: run.branches,
@@ -228,16 +235,21 @@ impl CachePolicy for Mix {
                     state.noted = true;
                     Move::Note { probes: state.ranges.iter().map(|r| Probe::Fresh(delta(r))).collect() }
                 }
-                _ => Move::store(state.end + 1),
+                _ => {
+                    state.forecast.wrote(at);
+                    Move::store(state.end + 1)
+                }
             },
-            (Grain::Step, _) => Move::newest(state.step_value.expect("set by begin"), at),
+            (Grain::Step, _) => state.forecast.reuse(state.step_value.expect("set by begin"), at),
             (Grain::Cfg, COND) => Move::compute(state.end),
             (Grain::Cfg, _) => {
                 let (low, high) = if at.step < state.half { (self.cfg_boost, 1.0) } else { (1.0, self.cfg_boost) };
-                match low == high {
-                    true => rebuilt_uncond(Weight::Flat(1.0), Weight::Flat(-1.0)),
-                    false => rebuilt_uncond(Weight::Bands { low, high }, Weight::Bands { low: -low, high: -high }),
-                }
+                let weight = |w: f32| match low == high {
+                    true => Weight::Flat(w),
+                    false => Weight::Bands { low: low * w, high: high * w },
+                };
+                let ages = state.forecast.weights(at);
+                rebuilt_uncond(&ages.into_iter().map(|w| (weight(w), weight(-w))).collect::<Vec<_>>())
             }
             (Grain::Block, _) => match range {
                 Some(range) if at.unit == range.start => Move::newest(delta(range), at),
