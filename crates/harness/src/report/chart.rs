@@ -56,7 +56,10 @@ impl Chart {
         let named: Vec<&Line> = self.lines.iter().filter(|line| !line.name.is_empty()).collect();
         let (left, right) = (frame.left + 95, frame.right - 20);
         let top = frame.top + 40;
-        let rows = (named.len() as i32 + 1) / 2;
+        let widest = named.iter().map(|line| draw::text_width(&line.name, SMALL_PX)).max();
+        // A sample of the line, the gaps around it, the name.
+        let columns = ((right - left) / (widest.unwrap_or(0) + 70)).clamp(1, 2);
+        let rows = (named.len() as i32 + columns - 1) / columns;
         let bottom = frame.bottom - 75 - rows * LEGEND_ROW;
         let axis = |log: bool, values: Vec<f64>, from, to| match log {
             true => Axis::log(values.into_iter(), from, to),
@@ -81,8 +84,8 @@ impl Chart {
             line.stroke(canvas, path)?;
         }
         for (i, line) in named.iter().enumerate() {
-            let (column, row) = (i as i32 % 2, i as i32 / 2);
-            let at = (left + column * (right - left) / 2, bottom + 72 + row * LEGEND_ROW);
+            let (column, row) = (i as i32 % columns, i as i32 / columns);
+            let at = (left + column * (right - left) / columns, bottom + 72 + row * LEGEND_ROW);
             line.stroke(canvas, vec![at, (at.0 + 40, at.1)])?;
             draw::text(canvas, &line.name, (at.0 + 50, at.1), SMALL_PX, INK, HPos::Left)?;
         }
