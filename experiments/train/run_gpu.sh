@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Both models side by side on one GPU in under ten minutes; the results go to $OUT as at most eight files.
+# Both models side by side on one GPU in under ten minutes; the results go to $OUT (runs/out) as at most eight files.
 # MINUTES_SCALE shrinks the budgets, TRAIN_FLAGS and EXPORT_FLAGS pass options on: a rehearsal on a CPU is
-#   OUT=/tmp/out MINUTES_SCALE=0.03 TRAIN_FLAGS="--tiny --batch 2 --short-batch 2" \
+#   MINUTES_SCALE=0.03 TRAIN_FLAGS="--tiny --batch 2 --short-batch 2" \
 #   EXPORT_FLAGS="--samples 4 --steps 3" GRACE_SECONDS=300 EXPORT_SECONDS=300 experiments/train/run_gpu.sh
 set -u
 cd "$(dirname "$0")"
-OUT=${OUT:?a folder for the results}
-WORK=${WORK:-/tmp/mini-train}
+WORK=${WORK:-$PWD/runs}
+OUT=${OUT:-$WORK/out}
 SCALE=${MINUTES_SCALE:-1}
 minutes() { python3 -c "print($1 * $SCALE)"; }
 seconds() { python3 -c "print(int(60 * $1 * $SCALE + $2))"; }

@@ -1,12 +1,12 @@
 //! `mixcache dynamics`: how fast a model's numbers change without a cache.
 
-use super::Chosen;
+use super::{Chosen, write_csv};
 use crate::dynamics::{averages, watch};
 use crate::experiment::Variant;
 use crate::report::dynamics as picture;
 use crate::runner::Runner;
 use crate::subject::Subject;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use mixcache_core::mini;
 use std::path::PathBuf;
@@ -44,13 +44,7 @@ pub fn run(args: Args) -> Result<()> {
     let folder = args
         .output
         .unwrap_or_else(|| PathBuf::from("results/dynamics").join(&experiment.name));
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let path = folder.join("dynamics.csv");
-    let mut table = csv::Writer::from_path(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    for average in &averages {
-        table.serialize(average)?;
-    }
-    table.flush()?;
+    write_csv(&folder, "dynamics.csv", &averages)?;
     let subtitle = format!(
         "{} · {} · {} steps · guidance {} · {} clips · revision {}",
         experiment.model.name,

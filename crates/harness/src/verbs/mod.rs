@@ -15,8 +15,9 @@ pub mod verify;
 
 use crate::experiment::Experiment;
 use crate::subject::settle;
-use anyhow::Result;
-use std::path::PathBuf;
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
 
 /// Which experiment, and what to change in it.
 #[derive(clap::Args, Debug)]
@@ -62,4 +63,15 @@ impl Chosen {
         }
         Ok(experiment)
     }
+}
+
+/// Writes a table of measurements into a folder, which is made where it is missing.
+fn write_csv(folder: &Path, name: &str, rows: &[impl Serialize]) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let path = folder.join(name);
+    let mut table = csv::Writer::from_path(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    for row in rows {
+        table.serialize(row)?;
+    }
+    Ok(table.flush()?)
 }

@@ -1,10 +1,11 @@
 //! `mixcache scaling`: does time follow the count of operations, over tokens, depth and steps?
 
+use super::write_csv;
 use crate::clock::{utc_now, utc_today};
 use crate::machine::Machine;
 use crate::report::scaling::{self as picture, Point, Varied};
 use crate::subject::{dtype, preset};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
 use mixcache_core::denoise::{CacheLimits, Guidance, Job, denoise, run_of};
 use mixcache_core::device;
@@ -87,13 +88,7 @@ pub fn run(args: Args) -> Result<()> {
     let folder = args
         .output
         .unwrap_or_else(|| PathBuf::from("results/scaling").join(format!("{}-{place}-{}", args.model, utc_today())));
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let path = folder.join("scaling.csv");
-    let mut table = csv::Writer::from_path(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    for point in &points {
-        table.serialize(point)?;
-    }
-    table.flush()?;
+    write_csv(&folder, "scaling.csv", &points)?;
     let subtitle = format!(
         "width of {}, random weights, {} · {}, {} threads · {} · {} · revision {}",
         args.model,
