@@ -32,6 +32,8 @@ pub enum Quantity {
     Branches,
     /// Change of the difference between the branches.
     BranchDifference,
+    /// Change of what the first unit computes on, [`mixcache_policies::plan::Signal::Input`].
+    Input,
 }
 
 /// One measurement: where, what, how much.
@@ -70,11 +72,21 @@ pub struct Average {
     pub clips: usize,
 }
 
+/// What an uncached run was seen to do.
+pub struct Watch {
+    /// Everything measured.
+    pub readings: Vec<Reading>,
+    /// Every prediction, in order: the branches of a step one after the other.
+    pub predictions: Vec<Latent>,
+    /// The latent before each step, and the final one.
+    pub latents: Vec<Latent>,
+}
+
 /// Watches one uncached run.
 ///
 /// # Errors
 /// When the run fails.
-pub fn watch<D>(dit: &D, job: Job<'_, D::Cond>) -> Result<Vec<Reading>>
+pub fn watch<D>(dit: &D, job: Job<'_, D::Cond>) -> Result<Watch>
 where
     D: Dit<Hidden = Hidden, Latent = Latent>,
     D::Cond: Clone,
@@ -93,8 +105,18 @@ where
         guidance: job.guidance,
         noise: job.noise,
     };
-    denoise(&watched, &mut Off::default(), job, &mut |_| {})?;
-    Ok(watched.state.into_inner().readings)
+    let mut latents = vec![job.noise.clone()];
+    denoise(&watched, &mut Off::default(), job, &mut |report| {
+        latents.push(report.latent.clone())
+    })?;
+    let State {
+        readings, predictions, ..
+    } = watched.state.into_inner();
+    Ok(Watch {
+        readings,
+        predictions,
+        latents,
+    })
 }
 
 /// A model that notes what it computes.
@@ -110,6 +132,7 @@ struct State {
     guided: Option<Latent>,
     difference: Option<Latent>,
     readings: Vec<Reading>,
+    predictions: Vec<Latent>,
 }
 
 /// What a branch computed last.
@@ -118,6 +141,7 @@ struct Branch {
     step: usize,
     prediction: Option<Latent>,
     residual: Option<Hidden>,
+    input: Option<Hidden>,
     blocks: Vec<Hidden>,
     /// Hidden states of the pass under way: after the embedding, and before the current block.
     start: Option<Hidden>,
@@ -149,7 +173,15 @@ impl<D: Dit<Hidden = Hidden, Latent = Latent>> Dit for Watched<'_, D> {
 
     fn embed(&self, latent: &Latent, timestep: f32, (branch, cond): &Self::Cond) -> (Hidden, Self::Ctx) {
         let (hidden, ctx) = self.dit.embed(latent, timestep, cond);
-        self.state.borrow_mut().branches[*branch].start = Some(hidden.clone());
+        let input = self.dit.first_input(&hidden, &ctx);
+        let mut state = self.state.borrow_mut();
+        let own = &mut state.branches[*branch];
+        own.start = Some(hidden.clone());
+        let step = own.step;
+        if let Some(old) = own.input.replace(input.clone()) {
+            state.note(step, Some(*branch), None, Quantity::Input, change(&input, &old));
+        }
+        drop(state);
         (hidden, (*branch, ctx))
     }
     fn eval(&self, i: usize, hidden: &Hidden, (branch, ctx): &Self::Ctx) -> Hidden {
@@ -187,6 +219,8 @@ impl<D: Dit<Hidden = Hidden, Latent = Latent>> Dit for Watched<'_, D> {
         own.step += 1;
         let residual = hidden.since(own.start.take().expect("a pass starts with an embedding"));
         let prediction = self.dit.head(hidden, ctx);
+        state.predictions.push(prediction.clone());
+        let own = &mut state.branches[*branch];
         let old_residual = own.residual.replace(residual.clone());
         let old_prediction = own.prediction.replace(prediction.clone());
         if let (Some(old_residual), Some(old_prediction)) = (old_residual, old_prediction) {
@@ -302,7 +336,7 @@ mod tests {
             path[step + 1].since(path[step].clone()).scaled(1.0 / length)
         };
 
-        let readings = watch(&chain, job()).unwrap();
+        let readings = watch(&chain, job()).unwrap().readings;
         let guided: Vec<_> = readings.iter().filter(|r| r.quantity == Quantity::Guided).collect();
         assert_eq!(guided.iter().map(|r| r.step).collect::<Vec<_>>(), [1, 2, 3]);
         for reading in guided {

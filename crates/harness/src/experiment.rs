@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use mixcache_core::denoise::Guidance;
 use mixcache_core::sampler::SamplerKind;
 use mixcache_policies::PolicySpec;
-use mixcache_policies::data::{Data, MagRatios, MixCalibration, Recorded, TeaCoefficients};
+use mixcache_policies::data::{Data, MagRatios, MixCalibration, Moments, Recorded, TeaCoefficients};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -377,7 +377,7 @@ fn names_in(folder: &Path, ending: &str) -> Vec<String> {
     names
 }
 
-/// All of `coefficients/*.toml`, `calibration/*.toml`, `ratios/*.toml` and `traces/*.json` beside the experiment.
+/// All of `coefficients/*.toml`, `calibration/*.toml`, `ratios/*.toml`, `moments/*.toml` and `traces/*.json` beside the experiment.
 pub fn read_data(folder: &Path) -> Result<Data> {
     fn read<T: serde::de::DeserializeOwned>(folder: PathBuf) -> Result<BTreeMap<String, T>> {
         let mut all = BTreeMap::new();
@@ -393,6 +393,7 @@ pub fn read_data(folder: &Path) -> Result<Data> {
         tea: read::<TeaCoefficients>(folder.join("coefficients"))?,
         mix: read::<MixCalibration>(folder.join("calibration"))?,
         ratios: read::<MagRatios>(folder.join("ratios"))?,
+        moments: read::<Moments>(folder.join("moments"))?,
         traces: read_traces(&folder.join("traces"))?,
     })
 }

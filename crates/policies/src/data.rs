@@ -13,6 +13,8 @@ pub struct Data {
     pub mix: BTreeMap<String, MixCalibration>,
     /// MagCache's magnitude ratios.
     pub ratios: BTreeMap<String, MagRatios>,
+    /// Second moments of predictions.
+    pub moments: BTreeMap<String, Moments>,
     /// Recorded decisions.
     pub traces: BTreeMap<String, Recorded>,
 }
@@ -79,6 +81,33 @@ pub struct Impact {
     pub cfg: f32,
     /// The residual of the block range.
     pub block: f32,
+}
+
+/// How the predictions of an uncached run hang together: what a linear forecast needs to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Moments {
+    /// Model they were measured on.
+    pub model: String,
+    /// How they were measured: command, prompts, seeds, revision, date.
+    pub source: String,
+    /// Passes a step.
+    pub branches: usize,
+    /// Guidance scale.
+    pub guidance: f32,
+    /// Noise level of each step.
+    pub sigmas: Vec<f32>,
+    /// What becomes of an error: the norm of the change of the final latent over the norm of the change of the
+    /// guided prediction of that step, times the length of the solver's step.
+    pub gain: Vec<f64>,
+    /// `E⟨p_i, p_j⟩` a latent element for `j ≤ i`, with `i = step · branches + branch`: mean over clips.
+    pub moments: Vec<Vec<f64>>,
+}
+
+impl Moments {
+    pub(crate) fn moment(&self, i: usize, j: usize) -> f64 {
+        self.moments[i.max(j)][i.min(j)]
+    }
 }
 
 /// The decisions of a run, kept to be made again.

@@ -52,7 +52,7 @@ impl Forecast {
 /// Weights of the values written at these steps, newest first, in the Taylor series at `step`:
 /// `Σ_j k^j/j! · F^(j)`, where `F^(j)` at a step is the difference of `F^(j−1)` there and at the step written
 /// before, over the gap between the two, and `k` counts from the newest.
-fn taylor(written: impl ExactSizeIterator<Item = usize> + Clone, step: usize) -> Vec<f32> {
+pub(crate) fn taylor(written: impl ExactSizeIterator<Item = usize> + Clone, step: usize) -> Vec<f32> {
     let count = written.len();
     let steps: Vec<f32> = written.map(|step| step as f32).collect();
     let mut weights = vec![0.0; count];

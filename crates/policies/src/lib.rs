@@ -7,6 +7,7 @@ pub mod chain;
 pub mod data;
 mod forecast;
 pub mod form;
+pub mod linear;
 pub mod plan;
 pub mod replay;
 mod scm;
@@ -39,5 +40,6 @@ spec::policies! {
     AdaptiveGuidance in adaptive_guidance,
     GuidanceInterval in guidance_interval,
     Mix in mix,
+    Planned in planned,
     Trace in trace,
 }

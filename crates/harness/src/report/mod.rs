@@ -5,6 +5,7 @@ mod chart;
 mod curves;
 mod draw;
 pub mod dynamics;
+pub mod fit;
 mod heatmap;
 pub mod scaling;
 mod summary;

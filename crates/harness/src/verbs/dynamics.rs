@@ -35,7 +35,7 @@ pub fn run(args: Args) -> Result<()> {
         for &seed in &runs.seeds {
             let prepared = runner.prepare(&Variant::off(), prompt, seed, steps)?;
             sigmas = prepared.run.sigmas.clone();
-            readings.extend(watch(&prepared.chain, prepared.job(&prepared.conds))?);
+            readings.extend(watch(&prepared.chain, prepared.job(&prepared.conds))?.readings);
             bar.inc(1);
         }
     }

@@ -1,0 +1,153 @@
+//! What PlanCache plans with: how predictions hang together, and what becomes of an error.
+//!
+//! The gain of a step: its two predictions are replaced by the line through those of the two steps before, the run
+//! is finished exactly, and the change of the final latent is divided by the change of the guided prediction times
+//! the length of the solver's step. Measured at a few steps, denser where it falls fastest; its logarithm is taken
+//! to be linear in between.
+
+use super::{Clip, Origin};
+use anyhow::Result;
+use mixcache_core::denoise::denoise;
+use mixcache_core::tensors::Latent;
+use mixcache_policies::chain::Feature;
+use mixcache_policies::data::Moments;
+use mixcache_policies::plan::*;
+
+/// What has been measured so far.
+#[derive(Default)]
+pub(super) struct Measured {
+    sums: Vec<Vec<f64>>,
+    squares: Vec<[f64; 2]>, // per probe step: of the change of the final latent, of what was put in
+    clips: usize,
+}
+
+/// Steps at which the gain is measured: 1, 2, 4, 7, 12, … of 50, the later ones evenly spread.
+pub(super) fn probe_steps(steps: usize) -> Vec<usize> {
+    let shares = [0.02, 0.04, 0.08, 0.14, 0.24, 0.4, 0.6, 0.8, 0.94];
+    let mut probes: Vec<usize> = shares
+        .iter()
+        .map(|share| ((share * steps as f64).round() as usize).max(1))
+        .collect();
+    probes.dedup();
+    probes.retain(|&step| step + 1 < steps);
+    probes
+}
+
+impl Measured {
+    pub(super) fn add(&mut self, clip: &Clip, tick: &dyn Fn()) -> Result<()> {
+        let predictions: Vec<Vec<f32>> = clip.exact.predictions.iter().map(Latent::to_host).collect();
+        self.sums.resize(predictions.len(), vec![]);
+        for (i, sums) in self.sums.iter_mut().enumerate() {
+            sums.resize(i + 1, 0.0);
+            for (sum, other) in sums.iter_mut().zip(&predictions) {
+                *sum += dot(&predictions[i], other) / other.len() as f64;
+            }
+        }
+        self.clips += 1;
+        let run = &clip.job.run;
+        let probes = probe_steps(run.steps());
+        self.squares.resize(probes.len(), [0.0; 2]);
+        for (&step, squares) in probes.iter().zip(&mut self.squares) {
+            let mut once = Once {
+                step,
+                output: run.output(),
+            };
+            let outcome = denoise(&clip.job.chain, &mut once, clip.job.job(&clip.job.conds), &mut |_| {})?;
+            let change = outcome.latent.since(clip.exact.latents[run.steps()].clone());
+            let length = clip.job.schedule.sigmas[step] - clip.job.schedule.sigmas[step + 1];
+            let put_in = guided_error(&clip.exact.predictions, step, run).scaled(length);
+            squares[0] += square(&change);
+            squares[1] += square(&put_in);
+            tick();
+        }
+        Ok(())
+    }
+    pub(super) fn finish(self, origin: &Origin, run: &Run) -> Moments {
+        let mean = |sum: &f64| sum / self.clips as f64;
+        // Ten digits: the predictions are f32.
+        let rounded = |x: f64| format!("{x:.9e}").parse().expect("a number");
+        let gains: Vec<f64> = self.squares.iter().map(|[out, put_in]| (out / put_in).sqrt()).collect();
+        let probes = probe_steps(run.steps());
+        Moments {
+            model: origin.model.clone(),
+            source: origin.source.clone(),
+            branches: run.branches,
+            guidance: run.guidance,
+            sigmas: run.sigmas.clone(),
+            gain: (0..run.steps())
+                .map(|step| between(&probes, &gains, step))
+                .map(|g| (g * 1e4).round() / 1e4)
+                .collect(),
+            moments: self
+                .sums
+                .iter()
+                .map(|sums| sums.iter().map(mean).map(rounded).collect())
+                .collect(),
+        }
+    }
+}
+
+/// Computes and stores everything, but in one step goes on along the last two predictions.
+struct Once {
+    step: usize,
+    output: usize,
+}
+
+impl CachePolicy for Once {
+    fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
+        Ok(Claim::default().keeping(run, Value::Output, 2))
+    }
+    fn next(&mut self, at: At, _: &[f32]) -> Move {
+        match at.step == self.step {
+            false => Move::store(self.output),
+            true => {
+                let kept = |(age, &weight): (usize, &f32)| Term::kept(weight, Value::Output, at.branch, age);
+                Move::reuse(Value::Output, line(self.step).iter().enumerate().map(kept).collect())
+            }
+        }
+    }
+}
+
+/// Weights of the last predictions, newest first, in the one put in place of the prediction of `step`.
+fn line(step: usize) -> &'static [f32] {
+    if step == 1 { &[1.0] } else { &[2.0, -1.0] }
+}
+
+/// What [`Once`] changes in the guided prediction of its step.
+fn guided_error(predictions: &[Latent], step: usize, run: &Run) -> Latent {
+    let of = |step: usize, branch: usize| &predictions[step * run.branches + branch];
+    let error = |branch: usize| {
+        let put_in = line(step).iter().enumerate();
+        put_in.fold(of(step, branch).scaled(-1.0), |sum, (age, &weight)| {
+            sum.add_scaled(weight, of(step - 1 - age, branch))
+        })
+    };
+    match run.branches {
+        2 => error(UNCOND)
+            .scaled(1.0 - run.guidance)
+            .add_scaled(run.guidance, &error(COND)),
+        _ => error(COND),
+    }
+}
+
+/// The gain at `step` from those at the probe steps: its logarithm lies on the line between them.
+fn between(probes: &[usize], gains: &[f64], step: usize) -> f64 {
+    let after = probes.partition_point(|&probe| probe < step);
+    match (after.checked_sub(1), probes.get(after)) {
+        (Some(before), Some(&next)) => {
+            let share = (step - probes[before]) as f64 / (next - probes[before]) as f64;
+            gains[before].powf(1.0 - share) * gains[after].powf(share)
+        }
+        (None, _) => gains[0],
+        (Some(before), None) => gains[before],
+    }
+}
+
+fn square(latent: &Latent) -> f64 {
+    let values = latent.to_host();
+    dot(&values, &values)
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| *a as f64 * *b as f64).sum()
+}

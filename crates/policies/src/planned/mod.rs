@@ -1,0 +1,164 @@
+//! PlanCache, our own: compute where a calibrated forecast would be wrong and it would matter.
+//!
+//! MixCache (arXiv 2508.12691) decides at run time what to reuse; TaylorSeer (arXiv 2503.06923) extrapolates what
+//! it reuses; DPCache (arXiv 2602.22654) plans whole steps by dynamic programming. This joins the three on what a
+//! few uncached runs tell: how the predictions of all steps and branches hang together, `E⟨p_i, p_j⟩`, and
+//! how much an error made in a step has grown at the end. From these follow
+//! - the **forecast**: the linear combination of kept predictions with the least mean square error, its weights
+//!   adding up to 1 (kriging; a Taylor series is one such combination);
+//! - its **error**, for every step, branch and history of computed steps;
+//! - the **plan**: which steps to compute, to skip, or to run with the conditional branch alone, so that what
+//!   the errors leave in the final latent is least for a given number of passes.
+//!
+//! Only predictions are kept: no hidden state, no measurement, no threshold. The one knob is the compute.
+
+mod moments;
+mod schedule;
+
+use crate::data::{Moments, find};
+use crate::plan::*;
+use moments::{Predictor, Skip};
+use schedule::Planner;
+use serde::{Deserialize, Serialize};
+
+/// Compute where the forecast would be wrong and it would matter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Planned {
+    /// Name of the moments.
+    pub moments: String,
+    /// Share of the run's passes that may be computed.
+    pub compute: f64,
+    /// Predictions kept of each branch.
+    #[serde(default = "default::depth")]
+    pub depth: usize,
+    /// Most steps skipped in a row.
+    #[serde(default = "default::gap")]
+    pub gap: usize,
+    /// Whether the unconditional branch may be skipped alone.
+    #[serde(default = "default::yes")]
+    pub cfg: bool,
+    /// Whether errors count by what was measured to become of them until the end; else all alike.
+    #[serde(default = "default::yes")]
+    pub gain: bool,
+    /// The forecast.
+    #[serde(default)]
+    pub weights: Weights,
+    /// Allow moments of another model.
+    #[serde(default)]
+    pub foreign: bool,
+    #[serde(skip)]
+    moves: Vec<Vec<Move>>, // per step, per branch
+}
+
+mod default {
+    pub fn depth() -> usize {
+        3
+    }
+    pub fn gap() -> usize {
+        5
+    }
+    pub fn yes() -> bool {
+        true
+    }
+}
+
+/// Weights of the kept predictions in a forecast.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weights {
+    /// Those of least mean square error on the calibrated clips.
+    #[default]
+    Kriging,
+    /// Those of a Taylor series.
+    Taylor,
+}
+
+impl CachePolicy for Planned {
+    fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
+        at_least_one("depth", self.depth)?;
+        if !(0.0..=1.0).contains(&self.compute) {
+            return Err(Unfit(format!("`compute = {}`: expected a share of the passes, 0 to 1", self.compute)));
+        }
+        if self.gap > GAP_MAX {
+            return Err(Unfit(format!("`gap = {}`: expected at most {GAP_MAX}", self.gap)));
+        }
+        let of = find(run, "moments", &run.data.moments, &self.moments, |m| &m.model, self.foreign)?;
+        of.check(run, &self.moments)?;
+        let end = run.sigmas.iter().skip(1).copied().chain([0.0]);
+        let lengths = run.sigmas.iter().zip(end).map(|(from, to)| (from - to) as f64);
+        let gains = of.gain.iter().map(|&gain| if self.gain { gain } else { 1.0 });
+        let planner = Planner {
+            predictor: Predictor::new(of, run, self.weights),
+            depth: self.depth,
+            gap: self.gap,
+            cfg: self.cfg,
+            reach: lengths.zip(gains).map(|(length, gain)| length * gain).collect(),
+        };
+        let passes = run.steps() * run.branches;
+        let budget = (self.compute * passes as f64 + 1e-9) as usize;
+        let plan = planner.plan(run, budget).ok_or_else(|| {
+            Unfit(format!(
+                "`compute = {}`: {budget} of {passes} passes do not reach the end with `gap = {}`: compute more, or allow longer gaps",
+                self.compute, self.gap
+            ))
+        })?;
+        self.moves = moves(&planner.predictor, run, &plan, self.depth);
+        Ok(Claim::default().keeping(run, Value::Output, self.depth))
+    }
+    fn next(&mut self, at: At, _: &[f32]) -> Move {
+        self.moves[at.step][at.branch].clone()
+    }
+}
+
+/// A plan takes 2^gap comparisons a history: beyond this it would be felt, and no gap that long pays.
+const GAP_MAX: usize = 12;
+
+/// What each pass does under a plan.
+fn moves(predictor: &Predictor, run: &Run, plan: &schedule::Plan, depth: usize) -> Vec<Vec<Move>> {
+    let mut full: Vec<usize> = vec![]; // computed steps, newest first
+    let mut moves = vec![];
+    for (step, skip) in plan.iter().enumerate() {
+        let reuse = |branch: usize, skip: Skip| {
+            let term = |(row, weight): (usize, f64)| {
+                let (of_step, of_branch) = (row / run.branches, row % run.branches);
+                let weight = weight as f32;
+                match full.iter().position(|&full| full == of_step) {
+                    Some(age) => Term::kept(weight, Value::Output, of_branch, age),
+                    None => Term { weight: Weight::Flat(weight), of: Source::Now { branch: of_branch } },
+                }
+            };
+            let forecast = predictor.forecast(&full, step, branch, skip);
+            Move::reuse(Value::Output, forecast.into_iter().map(term).collect())
+        };
+        let act = |branch: usize| match skip {
+            None => Move::store(run.output()),
+            Some(Skip::Cfg) if branch == COND => Move::compute(run.output()),
+            Some(skip) => reuse(branch, *skip),
+        };
+        moves.push((0..run.branches).map(act).collect());
+        if skip.is_none() {
+            full.insert(0, step);
+            full.truncate(depth);
+        }
+    }
+    moves
+}
+
+impl Moments {
+    /// Whether they were taken on a run like this one.
+    fn check(&self, run: &Run, name: &str) -> Result<(), Unfit> {
+        let same = |a: &f32, b: &f32| (a - b).abs() < 1e-4;
+        let expect = |holds: bool, what: &str, theirs: String, ours: String| match holds {
+            true => Ok(()),
+            false => Err(Unfit(format!(
+                "moments `{name}` were taken with {what} {theirs}, this run has {ours}: calibrate on a run like it"
+            ))),
+        };
+        expect(self.branches == run.branches, "passes a step:", self.branches.to_string(), run.branches.to_string())?;
+        expect(self.guidance == run.guidance, "guidance", self.guidance.to_string(), run.guidance.to_string())?;
+        let alike = self.sigmas.len() == run.steps() && self.sigmas.iter().zip(&run.sigmas).all(|(a, b)| same(a, b));
+        let list = |sigmas: &[f32]| format!("{} noise levels from {:?}", sigmas.len(), &sigmas[..sigmas.len().min(3)]);
+        expect(alike, "a schedule of", list(&self.sigmas), list(&run.sigmas))
+    }
+}

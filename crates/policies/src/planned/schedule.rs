@@ -1,0 +1,110 @@
+//! Which steps to compute: the schedule of least expected error for a number of passes, by dynamic programming.
+//!
+//! Between two computed steps lies a gap of skipped ones. Its error in the final latent is
+//! `‖Σ g_s·Δσ_s·e_s‖²`, with `e_s` the error of the guided prediction ([`Predictor::error`]), `Δσ_s` the length of
+//! the solver's step, and `g_s` the measured gain from there to the end. Errors within a gap are summed as the
+//! vectors they are, those of different gaps as if they were orthogonal. Under that model the plan is exact.
+
+use super::moments::{Predictor, Skip};
+use crate::plan::Run;
+use std::collections::BTreeMap;
+
+/// What each step does; `None` computes it.
+pub(super) type Plan = Vec<Option<Skip>>;
+
+/// The cheapest way found to a computed step with so many passes.
+#[derive(Clone)]
+struct Reached {
+    error: f64,
+    before: Option<(Vec<usize>, usize)>, // the history and the passes at the computed step before
+    cfg: u32,                            // which steps of the gap in between are `Skip::Cfg`, as bits
+}
+
+/// Per number of passes.
+type Costs = Vec<Option<Reached>>;
+
+pub(super) struct Planner<'a> {
+    pub(super) predictor: Predictor<'a>,
+    /// Predictions kept of each branch.
+    pub(super) depth: usize,
+    /// Most steps skipped in a row.
+    pub(super) gap: usize,
+    /// Whether the unconditional branch may be skipped alone.
+    pub(super) cfg: bool,
+    /// Gain times length of each step.
+    pub(super) reach: Vec<f64>,
+}
+
+impl Planner<'_> {
+    /// The best plan with at most `budget` passes; none when gaps would be too long.
+    pub(super) fn plan(&self, run: &Run, budget: usize) -> Option<Plan> {
+        let (last, passes) = (run.steps() - 1, run.branches);
+        let mut reached: Vec<BTreeMap<Vec<usize>, Costs>> = vec![BTreeMap::new(); run.steps()];
+        let mut start: Costs = vec![None; budget + 1];
+        *start.get_mut(passes)? = Some(Reached { error: 0.0, before: None, cfg: 0 });
+        reached[0].insert(vec![0], start);
+        for step in 0..last {
+            let (done, ahead) = reached.split_at_mut(step + 1);
+            for (history, costs) in &done[step] {
+                for (length, best) in self.gaps(run, history).into_iter().enumerate() {
+                    let next = step + length + 1;
+                    let later: Vec<usize> = std::iter::once(next).chain(history.iter().copied()).take(self.depth).collect();
+                    let there = ahead[length].entry(later).or_insert_with(|| vec![None; budget + 1]);
+                    for (used, from) in costs.iter().enumerate().filter_map(|(used, from)| Some((used, from.as_ref()?))) {
+                        for (extra, &(error, cfg)) in best.iter().enumerate() {
+                            let Some(cell) = there.get_mut(used + extra + passes) else { continue };
+                            let error = from.error + error;
+                            if cell.as_ref().is_none_or(|known| error < known.error) {
+                                *cell = Some(Reached { error, before: Some((history.clone(), used)), cfg });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        let ends = reached[last].iter().flat_map(|(history, costs)| {
+            let found = costs.iter().enumerate();
+            found.filter_map(move |(used, cell)| Some((cell.as_ref()?.error, history.clone(), used)))
+        });
+        let (_, mut history, mut used) = ends.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        let mut plan = vec![None; run.steps()];
+        while let Some((before, passes)) = reached[history[0]][&history][used].clone().and_then(|cell| {
+            let (before, passes) = cell.before?;
+            for (i, step) in (before[0] + 1..history[0]).enumerate() {
+                plan[step] = Some(if cell.cfg >> i & 1 == 1 { Skip::Cfg } else { Skip::Step });
+            }
+            Some((before, passes))
+        }) {
+            (history, used) = (before, passes);
+        }
+        Some(plan)
+    }
+    /// For each length of a gap behind `history`, and each number of steps in it that skip the unconditional
+    /// branch alone: the least error, and which steps those are.
+    fn gaps(&self, run: &Run, history: &[usize]) -> Vec<Vec<(f64, u32)>> {
+        let first = history[0] + 1;
+        let open = (first..run.steps() - 1).take(self.gap).take_while(|&step| !run.is_full(step));
+        let steps: Vec<usize> = open.collect();
+        let kinds: &[Skip] = if self.cfg && run.branches == 2 { &[Skip::Step, Skip::Cfg] } else { &[Skip::Step] };
+        let error = |&step: &usize| kinds.iter().map(move |&skip| (step, self.predictor.error(history, step, skip)));
+        let errors: Vec<_> = steps.iter().flat_map(error).collect();
+        let product = |(s, a): &(usize, _), (t, b): &(usize, _)| {
+            self.reach[*s] * self.reach[*t] * self.predictor.product(a, b)
+        };
+        let products: Vec<Vec<f64>> = errors.iter().map(|a| errors.iter().map(|b| product(a, b)).collect()).collect();
+        let best = |length: usize| {
+            let mut best = vec![(f64::INFINITY, 0); if kinds.len() == 2 { length + 1 } else { 1 }];
+            for cfg in 0..if kinds.len() == 2 { 1u32 << length } else { 1 } {
+                let chosen = |i: usize| i * kinds.len() + (cfg >> i & 1) as usize;
+                let row = |i: usize| (0..length).map(|j| products[chosen(i)][chosen(j)]).sum::<f64>();
+                let error = (0..length).map(row).sum::<f64>();
+                let cell = &mut best[cfg.count_ones() as usize];
+                if error < cell.0 {
+                    *cell = (error, cfg);
+                }
+            }
+            best
+        };
+        (0..=steps.len()).map(best).collect()
+    }
+}
