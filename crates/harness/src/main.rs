@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use mixcache_harness::verbs::{
-    calibrate, dynamics, export, list, parity, replay, report, scaling, sweep, time, trace, verify,
+    calibrate, dynamics, export, list, parity, replay, report, scaling, sweep, time, trace, tune, verify,
 };
 
 /// Keeps the memory of a pass for the next one: fresh pages cost 3 % of a pass of wan-mini.
@@ -25,6 +25,7 @@ enum Verb {
     Time(time::Args),
     Scaling(scaling::Args),
     Trace(trace::Args),
+    Tune(tune::Args),
     Verify(verify::Args),
     Calibrate(calibrate::Args),
     Dynamics(dynamics::Args),
@@ -44,6 +45,7 @@ fn main() -> std::process::ExitCode {
         Verb::Time(args) => time::run(args),
         Verb::Scaling(args) => scaling::run(args),
         Verb::Trace(args) => trace::run(args),
+        Verb::Tune(args) => tune::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Calibrate(args) => calibrate::run(args),
         Verb::Dynamics(args) => dynamics::run(args),

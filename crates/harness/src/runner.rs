@@ -1,5 +1,6 @@
 //! One run: a policy, a prompt, a seed. The same model, loop, timer and metrics for every policy.
 
+use crate::calibration;
 use crate::clock::utc_now;
 use crate::experiment::{Experiment, GuidanceMode, Variant, hash};
 use crate::machine::Machine;
@@ -14,9 +15,12 @@ use mixcache_core::sampler::SamplerKind;
 use mixcache_core::schedule::Schedule;
 use mixcache_core::tensors::Latent;
 use mixcache_policies::PolicySpec;
+use mixcache_policies::data::Data;
 use mixcache_policies::plan::{CachePolicy, Run};
+use mixcache_policies::planned::OWN_MOMENTS;
 use mixcache_policies::store::WalkError;
 use serde::Serialize;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -47,7 +51,8 @@ pub struct Runner<'a> {
     experiment: &'a Experiment,
     subject: &'a Subject,
     machine: Machine,
-    data: Arc<mixcache_policies::data::Data>,
+    data: Arc<Data>,
+    own: RefCell<Option<(String, u64, Arc<Data>)>>, // data with the moments of this clip
 }
 
 /// A denoising that only lacks its policy.
@@ -86,11 +91,16 @@ impl Prepared<'_> {
 impl<'a> Runner<'a> {
     /// A runner for `experiment` on `subject`.
     pub fn new(experiment: &'a Experiment, subject: &'a Subject) -> Runner<'a> {
+        let mut data = experiment.data.clone();
+        if let Some(moments) = data.moments.get(&experiment.model.name).cloned() {
+            data.moments.insert(OWN_MOMENTS.into(), moments); // until the clip is known
+        }
         Runner {
             experiment,
             subject,
             machine: Machine::detect(),
-            data: Arc::new(experiment.data.clone()),
+            data: Arc::new(data),
+            own: RefCell::default(),
         }
     }
 
@@ -188,7 +198,10 @@ impl<'a> Runner<'a> {
     pub fn prepare(&self, variant: &Variant, prompt: &str, seed: u64, steps: usize) -> Result<Prepared<'a>> {
         let scale = self.experiment.sampler.guidance;
         let guidance = self.mode(variant)?.at(scale);
-        let (run, schedule) = self.run(variant, prompt, steps)?;
+        let (mut run, schedule) = self.run(variant, prompt, steps)?;
+        if variant.spec.knows_the_clip() {
+            run.data = self.knowing(prompt, seed)?;
+        }
         let mut conds = self.subject.conds(prompt, scale)?;
         match guidance.batch() {
             2 => conds = vec![Cond::batch(conds)],
@@ -205,6 +218,26 @@ impl<'a> Runner<'a> {
             noise,
             conds,
         })
+    }
+
+    /// What was calibrated, and the moments of this very clip, from an uncached run that is not timed.
+    fn knowing(&self, prompt: &str, seed: u64) -> Result<Arc<Data>> {
+        if let Some((_, _, data)) = self
+            .own
+            .borrow()
+            .as_ref()
+            .filter(|own| (own.0.as_str(), own.1) == (prompt, seed))
+        {
+            return Ok(data.clone());
+        }
+        let job = self.prepare(&Variant::off(), prompt, seed, self.experiment.sampler.steps)?;
+        let mut data = (*self.data).clone();
+        let gain = data.moments.get(OWN_MOMENTS).map(|calibrated| calibrated.gain.clone());
+        let own = calibration::moments_of(&job, &self.experiment.model.name, gain)?;
+        data.moments.insert(OWN_MOMENTS.into(), own);
+        let data = Arc::new(data);
+        *self.own.borrow_mut() = Some((prompt.into(), seed, data.clone()));
+        Ok(data)
     }
 
     /// Denoises under any policy.

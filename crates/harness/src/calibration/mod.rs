@@ -144,3 +144,20 @@ pub fn calibrate(experiment: &Experiment, what: &[What], probes: usize) -> Resul
         mix: wants(What::Mix).then(|| mix.finish(&origin)),
     })
 }
+
+/// The moments of one clip, which is run for it without a cache; all errors count alike without `gain`.
+///
+/// # Errors
+/// When the run fails.
+pub fn moments_of(job: &Prepared, model: &str, gain: Option<Vec<f64>>) -> Result<Moments> {
+    let exact = watch(&job.chain, job.job(&job.conds))?;
+    Ok(Moments {
+        model: model.into(),
+        source: "this clip, uncached".into(),
+        branches: job.run.branches,
+        guidance: job.run.guidance,
+        sigmas: job.run.sigmas.clone(),
+        gain: gain.unwrap_or(vec![1.0; job.run.steps()]),
+        moments: planned::moments(&exact.predictions),
+    })
+}

@@ -12,6 +12,7 @@ use mixcache_core::tensors::Latent;
 use mixcache_policies::chain::Feature;
 use mixcache_policies::data::Moments;
 use mixcache_policies::plan::*;
+use rayon::prelude::*;
 
 /// What has been measured so far.
 #[derive(Default)]
@@ -35,12 +36,12 @@ pub(super) fn probe_steps(steps: usize) -> Vec<usize> {
 
 impl Measured {
     pub(super) fn add(&mut self, clip: &Clip, tick: &dyn Fn()) -> Result<()> {
-        let predictions: Vec<Vec<f32>> = clip.exact.predictions.iter().map(Latent::to_host).collect();
-        self.sums.resize(predictions.len(), vec![]);
-        for (i, sums) in self.sums.iter_mut().enumerate() {
-            sums.resize(i + 1, 0.0);
-            for (sum, other) in sums.iter_mut().zip(&predictions) {
-                *sum += dot(&predictions[i], other) / other.len() as f64;
+        let moments = moments(&clip.exact.predictions);
+        match self.clips {
+            0 => self.sums = moments,
+            _ => {
+                let pairs = self.sums.iter_mut().flatten().zip(moments.into_iter().flatten());
+                pairs.for_each(|(sum, moment)| *sum += moment);
             }
         }
         self.clips += 1;
@@ -85,6 +86,19 @@ impl Measured {
                 .collect(),
         }
     }
+}
+
+/// Of one clip: `⟨p_i, p_j⟩` a latent element for `j ≤ i`.
+pub(super) fn moments(predictions: &[Latent]) -> Vec<Vec<f64>> {
+    let predictions: Vec<Vec<f32>> = predictions.iter().map(Latent::to_host).collect();
+    let product = |a: &[f32], b: &[f32]| dot(a, b) / a.len() as f64;
+    let row = |i: usize| {
+        predictions[..=i]
+            .iter()
+            .map(|other| product(&predictions[i], other))
+            .collect()
+    };
+    (0..predictions.len()).into_par_iter().map(row).collect()
 }
 
 /// Computes and stores everything, but in one step goes on along the last two predictions.

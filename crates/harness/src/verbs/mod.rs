@@ -11,6 +11,7 @@ pub mod scaling;
 pub mod sweep;
 pub mod time;
 pub mod trace;
+pub mod tune;
 pub mod verify;
 
 use crate::experiment::Experiment;

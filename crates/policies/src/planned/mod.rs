@@ -63,6 +63,17 @@ mod default {
     }
 }
 
+/// Name of the moments of the very clip that is made: with them the policy is an **oracle**, which has seen the
+/// uncached run. Its plan is exact under the error model ([`schedule`]); as an upper line it is an estimate, no bound.
+pub const OWN_MOMENTS: &str = "own";
+
+impl crate::PolicySpec {
+    /// Whether the policy is told what only an uncached run of the same clip can know.
+    pub fn knows_the_clip(&self) -> bool {
+        matches!(self, crate::PolicySpec::Planned(planned) if planned.moments == OWN_MOMENTS)
+    }
+}
+
 /// Weights of the kept predictions in a forecast.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -108,6 +119,10 @@ impl CachePolicy for Planned {
     }
     fn next(&mut self, at: At, _: &[f32]) -> Move {
         self.moves[at.step][at.branch].clone()
+    }
+    fn warnings(&self) -> Vec<String> {
+        let oracle = "an oracle: it has seen the uncached run of this clip, an upper line and no policy";
+        if self.moments == OWN_MOMENTS { vec![oracle.into()] } else { vec![] }
     }
 }
 
