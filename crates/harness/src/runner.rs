@@ -3,7 +3,7 @@
 use crate::clock::utc_now;
 use crate::experiment::{Experiment, GuidanceMode, Variant, hash};
 use crate::machine::Machine;
-use crate::metrics::{self, Frames};
+use crate::metrics::{self, Frames, Meter};
 use crate::schema::{EventRow, Knob, RunRow};
 use crate::subject::Subject;
 use crate::trace::event_rows;
@@ -17,6 +17,7 @@ use mixcache_policies::PolicySpec;
 use mixcache_policies::plan::{CachePolicy, Run};
 use mixcache_policies::store::WalkError;
 use serde::Serialize;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -48,6 +49,7 @@ pub struct Runner<'a> {
     subject: &'a Subject,
     machine: Machine,
     data: Arc<mixcache_policies::data::Data>,
+    meter: OnceCell<Meter>,
 }
 
 /// A denoising that only lacks its policy.
@@ -91,6 +93,7 @@ impl<'a> Runner<'a> {
             subject,
             machine: Machine::detect(),
             data: Arc::new(experiment.data.clone()),
+            meter: OnceCell::new(),
         }
     }
 
@@ -264,7 +267,8 @@ impl<'a> Runner<'a> {
         if let Some(reference) = reference.filter(|_| self.subject.trained) {
             row.latent_rel_l2 = Some(metrics::relative_l2(&made.latent, &reference.latent)?);
             if let (Some(frames), Some(reference)) = (&made.frames, &reference.frames) {
-                metrics::measure(row, frames, reference)?;
+                let meter = self.meter.get_or_init(|| Meter::new(self.subject.model.device()));
+                meter.measure(row, frames, reference)?;
             }
         }
         let run = self.run(&cell.variant, prompt, steps)?.0;
