@@ -36,13 +36,15 @@ pub fn mean_of_frames(frames: &Frames, reference: &Frames) -> Option<f64> {
 
 /// Every channel of every frame.
 pub(super) fn planes(clip: &Frames) -> impl Iterator<Item = Plane> {
-    (0..clip.count).flat_map(|t| [(t, 0), (t, 1), (t, 2)]).map(|(t, channel)| {
-        let values = clip.frame(t).iter().skip(channel).step_by(3);
-        Plane {
-            values: values.map(|&x| f64::from(x)).collect(),
-            width: clip.width,
-        }
-    })
+    (0..clip.count)
+        .flat_map(|t| [(t, 0), (t, 1), (t, 2)])
+        .map(|(t, channel)| {
+            let values = clip.frame(t).iter().skip(channel).step_by(3);
+            Plane {
+                values: values.map(|&x| f64::from(x)).collect(),
+                width: clip.width,
+            }
+        })
 }
 
 /// Both planes must hold a window.

@@ -59,7 +59,9 @@ fn psnr_and_ssim_agree_with_the_scripts_published_tables_come_from() {
 fn lpips_agrees_with_its_authors_package() {
     let values: serde_json::Value = serde_json::from_str(VALUES).unwrap();
     for (distortion, expected) in values["values"].as_object().unwrap() {
-        let lpips = row(&golden(&format!("dist.{distortion}")), &golden("ref")).lpips.unwrap();
+        let lpips = row(&golden(&format!("dist.{distortion}")), &golden("ref"))
+            .lpips
+            .unwrap();
         let expected = expected["lpips_alex_mean"].as_f64().unwrap();
         assert!((lpips - expected).abs() < 1e-4, "{distortion}: {lpips} and {expected}");
     }
@@ -84,7 +86,10 @@ fn identical_frames_have_100_db_and_ssim_1() {
     // Rounding of E[x²] − E[x]² in f64.
     assert!((ssim - 1.0).abs() < 1e-12, "{ssim}");
     let row = row(&frames, &frames);
-    assert_eq!((row.lpips, row.flicker_error, row.warping_error), (Some(0.0), Some(0.0), Some(0.0)));
+    assert_eq!(
+        (row.lpips, row.flicker_error, row.warping_error),
+        (Some(0.0), Some(0.0), Some(0.0))
+    );
 }
 
 #[test]
@@ -132,7 +137,10 @@ fn flicker_costs_and_a_constant_error_does_not() {
     assert!(flicker < 1e-6 && warping < 1e-6, "{flicker} {warping}");
     // Every change from frame to frame is off by a tenth.
     let (flicker, warping) = errors(&moving(4, 32, 2, 0.1));
-    assert!((flicker - 0.1).abs() < 1e-6 && (warping - 0.1).abs() < 1e-6, "{flicker} {warping}");
+    assert!(
+        (flicker - 0.1).abs() < 1e-6 && (warping - 0.1).abs() < 1e-6,
+        "{flicker} {warping}"
+    );
 }
 
 /// An error that sticks to what moves is no error along the motion, but one at a fixed place.
@@ -161,7 +169,10 @@ fn metrics_that_need_large_frames_say_nothing_of_small_ones() {
         let row = row(&flat(1, side, 0.6), &flat(1, side, 0.5));
         (row.lpips.is_some(), row.ms_ssim.is_some())
     };
-    assert_eq!([63, 64, 160, 161].map(at), [(false, false), (true, false), (true, false), (true, true)]);
+    assert_eq!(
+        [63, 64, 160, 161].map(at),
+        [(false, false), (true, false), (true, false), (true, true)]
+    );
 }
 
 /// Without structure only the luminance of the coarsest scale is left, to the power of its weight. Odd sides, too.
@@ -204,9 +215,16 @@ fn the_latent_error_is_relative_to_the_uncached_latent() {
 
 #[test]
 fn timing_tmp() {
-    let (a,b)=(moving(16,64,2,0.1),moving(16,64,2,0.0));
-    let meter=Meter::new(&Device::flex());
-    for m in METRICS { (m.measure)(&meter,&a,&b); let t=std::time::Instant::now(); for _ in 0..5 {(m.measure)(&meter,&a,&b);} eprintln!("{} {:?}",m.column,t.elapsed()/5);}
+    let (a, b) = (moving(16, 64, 2, 0.1), moving(16, 64, 2, 0.0));
+    let meter = Meter::new(&Device::flex());
+    for m in METRICS {
+        (m.measure)(&meter, &a, &b);
+        let t = std::time::Instant::now();
+        for _ in 0..5 {
+            (m.measure)(&meter, &a, &b);
+        }
+        eprintln!("{} {:?}", m.column, t.elapsed() / 5);
+    }
 }
 
 #[test]

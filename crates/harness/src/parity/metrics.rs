@@ -40,7 +40,11 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> 
         let (db, ssim_abs, ms_ssim_abs) = ("psnr_abs_db", "ssim_abs", "ms_ssim_abs");
         let ours = psnr::mean_of_frames(&distorted, &reference);
         compare("psnr_mean_of_frames", ours, tolerance(db)?);
-        compare("psnr_from_mean_mse", psnr::pooled(&distorted, &reference), tolerance(db)?);
+        compare(
+            "psnr_from_mean_mse",
+            psnr::pooled(&distorted, &reference),
+            tolerance(db)?,
+        );
         let ours = ssim::mean_of_frames(&distorted, &reference);
         compare("ssim_mean_common_metrics", ours, tolerance(ssim_abs)?);
         let ours = ms_ssim::mean_of_frames(&distorted, &reference);
@@ -60,10 +64,15 @@ pub(super) fn compare_pictures(case: &mut Case, path: &Path, json: &Value) -> Re
     let (lpips, tolerance) = (Lpips::new(case.device), number(json, "/tolerance/lpips_abs")?);
     for (name, theirs) in json["lpips_alex"].as_object().context("no table `lpips_alex`")? {
         let picture = read_png(&folder.join(name))?;
-        ensure!(picture.size() == reference.size(), "`{name}` and `reference` differ in size");
+        ensure!(
+            picture.size() == reference.size(),
+            "`{name}` and `reference` differ in size"
+        );
         let ours = lpips.mean_of_frames(&picture, &reference);
         let ours = ours.with_context(|| format!("`{name}` is too small for LPIPS"))?;
-        let theirs = theirs.as_f64().with_context(|| format!("`lpips_alex.{name}` is no number"))?;
+        let theirs = theirs
+            .as_f64()
+            .with_context(|| format!("`lpips_alex.{name}` is no number"))?;
         case.measured(format!("{name}: LPIPS"), (ours - theirs).abs(), tolerance);
     }
     Ok(())

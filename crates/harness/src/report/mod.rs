@@ -10,7 +10,7 @@ pub mod scaling;
 mod summary;
 mod table;
 
-pub use summary::{Estimate, Group, Summary, summarise};
+pub use summary::{Clip, Group, Summary, summarise};
 
 use crate::record;
 use crate::schema::{self, EventRow, RunRow};

@@ -1,13 +1,11 @@
 //! From runs to numbers: what each configuration gained and what it cost.
 
 use crate::schema::RunRow;
+use crate::stats::{Estimate, estimate, mean, median};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Policies and words of a series' name that mark a control: something a cache policy has to beat.
 const CONTROLS: [&str; 4] = ["off", "fewer-steps", "uniform", "random"];
-
-/// Resamples of a bootstrap interval: its ends move by about a hundredth of its width from more.
-const RESAMPLES: usize = 2000;
 
 /// Runs that may be compared: same model, sampler, size, steps and device, whatever the policy.
 pub struct Group {
@@ -23,6 +21,9 @@ pub struct Group {
     pub repeats: usize,
     /// What seconds are compared with: label and median seconds of the fastest uncached configuration.
     pub baseline: Option<(String, f64)>,
+    /// How far two runs of that configuration are apart for no reason but the machine: the 97.5 percentile of the ratio
+    /// of their seconds (a unit of work), over all pairs. Needs two runs.
+    pub off_spread: Option<f64>,
     /// One a configuration, by series, then speed-up.
     pub summaries: Vec<Summary>,
 }
@@ -49,30 +50,66 @@ pub struct Summary {
     /// Mean over clips.
     pub ssim: Option<Estimate>,
     /// Mean over clips.
+    pub ms_ssim: Option<Estimate>,
+    /// Mean over clips.
+    pub lpips: Option<Estimate>,
+    /// Mean over clips.
+    pub flicker_error: Option<Estimate>,
+    /// Mean over clips.
+    pub warping_error: Option<Estimate>,
+    /// Mean over clips.
     pub latent_rel_l2: Option<Estimate>,
     /// Mean share of the uncached transformer work.
     pub compute_fraction: Option<f64>,
     /// Mean device-to-host reads a run.
     pub reads: Option<f64>,
+    /// Mean measurements a run.
+    pub looks: Option<f64>,
+    /// Mean share of the seconds spent in measurements.
+    pub looks_share: Option<f64>,
     /// Largest over runs.
     pub cache_claimed_bytes: Option<u64>,
     /// Largest over runs.
     pub cache_peak_bytes: Option<u64>,
+    /// The same numbers clip by clip, by prompt and seed.
+    pub clips: Vec<Clip>,
 }
 
-/// A value with its 95 % bootstrap interval, which a single observation does not have.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
-    /// Median or mean.
-    pub value: f64,
-    /// 2.5 and 97.5 percentile.
-    pub interval: Option<(f64, f64)>,
+/// What a configuration did on one clip, repeats taken together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Clip {
+    /// Prompt and seed.
+    pub key: (String, u64),
+    /// Median over repeats.
+    pub speedup: Option<f64>,
+    /// Repeats differ in seconds, not in quality.
+    pub psnr_db: Option<f64>,
+    /// The same.
+    pub ssim: Option<f64>,
+    /// The same.
+    pub ms_ssim: Option<f64>,
+    /// The same.
+    pub lpips: Option<f64>,
+    /// The same.
+    pub flicker_error: Option<f64>,
+    /// The same.
+    pub warping_error: Option<f64>,
+    /// The same.
+    pub latent_rel_l2: Option<f64>,
 }
 
 impl Summary {
     /// Share of the speed-up that the saved work promised: speed-up / (1 / compute fraction).
     pub fn realised(&self) -> Option<f64> {
         Some(self.speedup?.value * self.compute_fraction?)
+    }
+
+    /// Whether it is faster than the work it saved can explain, beyond what the uncached runs differ among themselves:
+    /// then the clock, the count of operations or the runs are wrong.
+    pub fn is_impossible(&self, off_spread: Option<f64>) -> bool {
+        self.realised()
+            .zip(off_spread)
+            .is_some_and(|(realised, spread)| realised > spread)
     }
 
     /// The uncached run itself.
@@ -256,6 +293,7 @@ fn group(steps: u32, rows: &[&RunRow]) -> Group {
         prompts: rows.iter().map(|row| &row.prompt).collect::<BTreeSet<_>>().len(),
         seeds: rows.iter().map(|row| row.seed).collect::<BTreeSet<_>>().len(),
         repeats: rows.iter().map(|row| row.repeat).collect::<BTreeSet<_>>().len(),
+        off_spread: baseline.as_ref().and_then(|(_, _, rows)| off_spread(rows)),
         baseline: baseline.map(|(label, seconds, _)| (label, seconds)),
         summaries,
     }
@@ -265,83 +303,79 @@ fn succeeded<'a>(rows: &'a [&'a RunRow]) -> impl Iterator<Item = &'a RunRow> {
     rows.iter().copied().filter(|row| row.error.is_none())
 }
 
+/// See [`Group::off_spread`]. Seconds are divided by the work, which the length of a prompt may change.
+fn off_spread(rows: &[&RunRow]) -> Option<f64> {
+    let paces: Vec<f64> = succeeded(rows)
+        .filter_map(|row| Some(row.denoise_s? / row.flops.unwrap_or(1.0)))
+        .collect();
+    let pairs = (0..paces.len()).flat_map(|i| (0..paces.len()).map(move |j| (i, j)));
+    let mut ratios: Vec<f64> = pairs
+        .filter(|(i, j)| i != j)
+        .map(|(i, j)| paces[i] / paces[j])
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios
+        .get((0.975 * ratios.len().saturating_sub(1) as f64).round() as usize)
+        .copied()
+}
+
 /// Everything but the names, which depend on the other rows.
 fn summary(rows: &[&RunRow], off_s: &BTreeMap<Pair, f64>) -> Summary {
     let first = rows[0];
-    let speedups = succeeded(rows).filter_map(|row| Some(off_s.get(&pair(row))? / row.denoise_s?));
+    let speedup = |row: &RunRow| Some(off_s.get(&pair(row))? / row.denoise_s?);
     let ok = || succeeded(rows);
+    let clips = clips(ok(), speedup);
+    let speedups: Vec<f64> = ok().filter_map(speedup).collect();
+    let over_clips = |value: fn(&Clip) -> Option<f64>| {
+        let values: Vec<f64> = clips.iter().filter_map(value).collect();
+        estimate(&values, mean)
+    };
     Summary {
         policy: first.policy.clone(),
         knob: first.knob_name.clone().zip(first.knob),
         runs: ok().count(),
         failures: rows.len() - ok().count(),
-        speedup: estimate(speedups.collect(), median),
-        psnr_db: over_clips(ok(), |row| row.psnr_db),
-        ssim: over_clips(ok(), |row| row.ssim),
-        latent_rel_l2: over_clips(ok(), |row| row.latent_rel_l2),
+        speedup: estimate(&speedups, median),
+        psnr_db: over_clips(|clip| clip.psnr_db),
+        ssim: over_clips(|clip| clip.ssim),
+        ms_ssim: over_clips(|clip| clip.ms_ssim),
+        lpips: over_clips(|clip| clip.lpips),
+        flicker_error: over_clips(|clip| clip.flicker_error),
+        warping_error: over_clips(|clip| clip.warping_error),
+        latent_rel_l2: over_clips(|clip| clip.latent_rel_l2),
         compute_fraction: mean_of(ok().filter_map(|row| row.compute_fraction)),
         reads: mean_of(ok().filter_map(|row| row.reads.map(f64::from))),
+        looks: mean_of(ok().filter_map(|row| row.looks.map(f64::from))),
+        looks_share: mean_of(ok().filter_map(|row| Some(row.looks_s? / row.denoise_s?))),
         cache_claimed_bytes: ok().filter_map(|row| row.cache_claimed_bytes).max(),
         cache_peak_bytes: ok().filter_map(|row| row.cache_peak_bytes).max(),
+        clips,
         ..Summary::default()
     }
 }
 
-/// Repeats of a clip differ in seconds, not in quality: they are one observation of quality.
-fn over_clips<'a>(rows: impl Iterator<Item = &'a RunRow>, value: impl Fn(&RunRow) -> Option<f64>) -> Option<Estimate> {
-    let mut clips: BTreeMap<(&str, u64), Vec<f64>> = BTreeMap::new();
+/// Repeats of a clip differ in seconds, not in quality: they are one observation.
+fn clips<'a>(rows: impl Iterator<Item = &'a RunRow>, speedup: impl Fn(&RunRow) -> Option<f64>) -> Vec<Clip> {
+    let mut by_clip: BTreeMap<(&str, u64), Vec<&RunRow>> = BTreeMap::new();
     for row in rows {
-        if let Some(value) = value(row) {
-            clips.entry((&row.prompt, row.seed)).or_default().push(value);
+        by_clip.entry((&row.prompt, row.seed)).or_default().push(row);
+    }
+    let clip = |((prompt, seed), rows): (&(&str, u64), &Vec<&RunRow>)| {
+        let mean_over = |value: fn(&RunRow) -> Option<f64>| mean_of(rows.iter().filter_map(|row| value(row)));
+        let mut speedups: Vec<f64> = rows.iter().filter_map(|row| speedup(row)).collect();
+        Clip {
+            key: (prompt.to_string(), *seed),
+            speedup: (!speedups.is_empty()).then(|| median(&mut speedups)),
+            psnr_db: mean_over(|row| row.psnr_db),
+            ssim: mean_over(|row| row.ssim),
+            ms_ssim: mean_over(|row| row.ms_ssim),
+            lpips: mean_over(|row| row.lpips),
+            flicker_error: mean_over(|row| row.flicker_error),
+            warping_error: mean_over(|row| row.warping_error),
+            latent_rel_l2: mean_over(|row| row.latent_rel_l2),
         }
-    }
-    estimate(clips.values().map(|values| mean(&mut values.clone())).collect(), mean)
-}
-
-fn estimate(mut values: Vec<f64>, statistic: fn(&mut [f64]) -> f64) -> Option<Estimate> {
-    if values.is_empty() {
-        return None;
-    }
-    let interval = (values.len() > 1).then(|| bootstrap(&values, statistic));
-    Some(Estimate {
-        value: statistic(&mut values),
-        interval,
-    })
-}
-
-/// 95 % percentile interval. The seed is fixed: the same results give the same report.
-fn bootstrap(values: &[f64], statistic: fn(&mut [f64]) -> f64) -> (f64, f64) {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut draw = || {
-        // xorshift64 (Marsaglia 2003); the high bits are the good ones.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        values[((state >> 32) as usize * values.len()) >> 32]
     };
-    let mut statistics: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            let mut resample: Vec<f64> = (0..values.len()).map(|_| draw()).collect();
-            statistic(&mut resample)
-        })
-        .collect();
-    statistics.sort_by(f64::total_cmp);
-    let at = |share: f64| statistics[(share * (RESAMPLES - 1) as f64).round() as usize];
-    (at(0.025), at(0.975))
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 {
-        values[middle]
-    } else {
-        (values[middle - 1] + values[middle]) / 2.0
-    }
-}
-
-fn mean(values: &mut [f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
+    by_clip.iter().map(clip).collect()
 }
 
 fn mean_of(values: impl Iterator<Item = f64>) -> Option<f64> {
@@ -431,17 +465,6 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_of_a_mean_is_about_two_standard_errors_wide() {
-        let values: Vec<f64> = (0..400).map(|i| f64::from(i % 20)).collect();
-        let (low, high) = bootstrap(&values, mean);
-        // Uniform on 0..20: sd 5.77, standard error .288, so 9.5 ± .565; a bootstrap of 2000 is within a tenth.
-        assert!(
-            (low - (9.5 - 0.565)).abs() < 0.06 && (high - (9.5 + 0.565)).abs() < 0.06,
-            "{low} {high}"
-        );
-    }
-
-    #[test]
     fn failed_runs_are_counted_and_measure_nothing() {
         let failed = RunRow {
             error: Some("out of memory".into()),
@@ -460,6 +483,27 @@ mod tests {
         };
         let groups = summarise(&[run("off", "a", 0, 10.0), half]);
         assert_eq!(find(&groups[0], "tea").realised(), Some(0.5));
+    }
+
+    /// 10 s and 11 s for the same work: ratios up to 1.1. Half the work at 2.1× is within it, at 2.3× it is not.
+    #[test]
+    fn a_speed_up_beyond_the_saved_work_and_the_spread_of_the_uncached_runs_is_impossible() {
+        let half = |prompt: &str, seconds: f64| RunRow {
+            compute_fraction: Some(0.5),
+            ..run("tea", prompt, 0, seconds)
+        };
+        let with = |speedup: f64| {
+            let off = [run("off", "a", 0, 10.0), run("off", "b", 0, 11.0)];
+            let tea = [half("a", 10.0 / speedup), half("b", 11.0 / speedup)];
+            summarise(&[off, tea].concat()).remove(0)
+        };
+        let (possible, impossible) = (with(2.1), with(2.3));
+        // The 97.5 percentile of the two ratios 1/1.1 and 1.1.
+        assert_eq!(possible.off_spread, Some(1.1));
+        assert!(!find(&possible, "tea").is_impossible(possible.off_spread));
+        assert!(find(&impossible, "tea").is_impossible(impossible.off_spread));
+        let alone = summarise(&[run("off", "a", 0, 10.0), half("a", 1.0)]).remove(0);
+        assert_eq!(alone.off_spread, None, "one uncached run tells nothing of the noise");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The table: one row a configuration, as Markdown to read and as CSV to compute with.
 
-use super::summary::{Estimate, Group, Summary};
+use super::summary::{Group, Summary};
+use crate::stats::Estimate;
 use anyhow::Result;
 
 /// Explains the columns under the last table.

@@ -1,0 +1,15 @@
+//! Statistics of paired runs: every policy sees the same clips (prompt and seed), so what is resampled, compared and
+//! ranked is the clip, never the single number.
+
+mod compare;
+mod curve;
+mod ranks;
+mod resample;
+
+pub use compare::{Comparison, compare};
+pub use curve::{Curve, Point, at};
+pub use ranks::{Ranking, rank};
+pub use resample::{Estimate, estimate, mean, median, over_clips};
+
+#[cfg(test)]
+mod tests;
