@@ -16,6 +16,7 @@ pub mod record;
 pub mod report;
 pub mod runner;
 pub mod schema;
+pub mod sheet;
 pub mod stats;
 pub mod subject;
 pub mod timing;

@@ -214,20 +214,6 @@ fn the_latent_error_is_relative_to_the_uncached_latent() {
 }
 
 #[test]
-fn timing_tmp() {
-    let (a, b) = (moving(16, 64, 2, 0.1), moving(16, 64, 2, 0.0));
-    let meter = Meter::new(&Device::flex());
-    for m in METRICS {
-        (m.measure)(&meter, &a, &b);
-        let t = std::time::Instant::now();
-        for _ in 0..5 {
-            (m.measure)(&meter, &a, &b);
-        }
-        eprintln!("{} {:?}", m.column, t.elapsed() / 5);
-    }
-}
-
-#[test]
 fn every_metric_has_its_column() {
     for metric in METRICS {
         let mut row = RunRow::default();

@@ -50,13 +50,13 @@ pub(super) fn sorted(mut points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     merged.collect()
 }
 
-/// Height at `x` of the line through `points`, which are sorted by x. Beyond the ends, the last segment goes on: a
-/// resample may fall a little short of a speed that the sample reaches.
+/// Height at `x` of the line through `points`, which are sorted by x. Beyond the ends it is that of the end: a resample may
+/// fall a little short of a speed that the sample reaches, and a steep last segment must not carry it away.
 pub fn at(points: &[(f64, f64)], x: f64) -> f64 {
-    let [_, .., _] = points else {
-        return points[0].1;
-    };
-    let end = points.partition_point(|point| point.0 < x).clamp(1, points.len() - 1);
+    let end = points.partition_point(|point| point.0 < x);
+    if end == 0 || end == points.len() {
+        return points[end.min(points.len() - 1)].1;
+    }
     let (from, to) = (points[end - 1], points[end]);
     from.1 + (x - from.0) / (to.0 - from.0) * (to.1 - from.1)
 }
