@@ -2,7 +2,7 @@
 
 use super::summary::{Clip, Group, Summary};
 use crate::sheet::{Cell, Column, Sheet};
-use crate::stats::{Comparison, Curve, Estimate, Point, Ranking, at, compare, mean, over_clips, rank};
+use crate::stats::{Comparison, Curve, Estimate, Point, Ranking, at, compare, mean, rank, resampled};
 use std::collections::BTreeSet;
 
 /// Speed-ups at which curves are read.
@@ -228,7 +228,7 @@ impl Compared {
         let mut order: Vec<usize> = (0..curves.len()).collect();
         order.sort_by(|&a, &b| ranks[a].total_cmp(&ranks[b]));
         let row = |place: usize| {
-            let quality = over_clips(self.clips, |clips| {
+            let quality = resampled(self.clips, |clips| {
                 mean(&mut clips.iter().map(|&clip| values[clip][place]).collect::<Vec<_>>())
             });
             let apart = ranks[place] - best > critical_difference;

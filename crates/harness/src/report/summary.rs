@@ -1,7 +1,8 @@
 //! From runs to numbers: what each configuration gained and what it cost.
 
 use crate::schema::RunRow;
-use crate::stats::{Estimate, estimate, mean, median};
+pub use crate::stats::Estimate;
+use crate::stats::{estimate, mean, median};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Policies and words of a series' name that mark a control: something a cache policy has to beat.
@@ -86,15 +87,7 @@ pub struct Clip {
     /// Repeats differ in seconds, not in quality.
     pub psnr_db: Option<f64>,
     /// The same.
-    pub ssim: Option<f64>,
-    /// The same.
-    pub ms_ssim: Option<f64>,
-    /// The same.
     pub lpips: Option<f64>,
-    /// The same.
-    pub flicker_error: Option<f64>,
-    /// The same.
-    pub warping_error: Option<f64>,
     /// The same.
     pub latent_rel_l2: Option<f64>,
 }
@@ -335,23 +328,19 @@ fn summary(rows: &[&RunRow], off_s: &BTreeMap<Pair, f64>) -> Summary {
     let ok = || succeeded(rows);
     let clips = clips(ok(), speedup);
     let speedups: Vec<f64> = ok().filter_map(speedup).collect();
-    let over_clips = |value: fn(&Clip) -> Option<f64>| {
-        let values: Vec<f64> = clips.iter().filter_map(value).collect();
-        estimate(&values, mean)
-    };
     Summary {
         policy: first.policy.clone(),
         knob: first.knob_name.clone().zip(first.knob),
         runs: ok().count(),
         failures: rows.len() - ok().count(),
         speedup: estimate(&speedups, median),
-        psnr_db: over_clips(|clip| clip.psnr_db),
-        ssim: over_clips(|clip| clip.ssim),
-        ms_ssim: over_clips(|clip| clip.ms_ssim),
-        lpips: over_clips(|clip| clip.lpips),
-        flicker_error: over_clips(|clip| clip.flicker_error),
-        warping_error: over_clips(|clip| clip.warping_error),
-        latent_rel_l2: over_clips(|clip| clip.latent_rel_l2),
+        psnr_db: over_clips(ok(), |row| row.psnr_db),
+        ssim: over_clips(ok(), |row| row.ssim),
+        ms_ssim: over_clips(ok(), |row| row.ms_ssim),
+        lpips: over_clips(ok(), |row| row.lpips),
+        flicker_error: over_clips(ok(), |row| row.flicker_error),
+        warping_error: over_clips(ok(), |row| row.warping_error),
+        latent_rel_l2: over_clips(ok(), |row| row.latent_rel_l2),
         compute_fraction: mean_of(ok().filter_map(|row| row.compute_fraction)),
         reads: mean_of(ok().filter_map(|row| row.reads.map(f64::from))),
         looks: mean_of(ok().filter_map(|row| row.looks.map(f64::from))),
@@ -363,28 +352,40 @@ fn summary(rows: &[&RunRow], off_s: &BTreeMap<Pair, f64>) -> Summary {
     }
 }
 
-/// Repeats of a clip differ in seconds, not in quality: they are one observation.
-fn clips<'a>(rows: impl Iterator<Item = &'a RunRow>, speedup: impl Fn(&RunRow) -> Option<f64>) -> Vec<Clip> {
-    let mut by_clip: BTreeMap<(&str, u64), Vec<&RunRow>> = BTreeMap::new();
+/// Runs of each clip.
+fn by_clip<'a>(rows: impl Iterator<Item = &'a RunRow>) -> BTreeMap<(&'a str, u64), Vec<&'a RunRow>> {
+    let mut clips: BTreeMap<(&str, u64), Vec<&RunRow>> = BTreeMap::new();
     for row in rows {
-        by_clip.entry((&row.prompt, row.seed)).or_default().push(row);
+        clips.entry((&row.prompt, row.seed)).or_default().push(row);
     }
-    let clip = |((prompt, seed), rows): (&(&str, u64), &Vec<&RunRow>)| {
+    clips
+}
+
+/// Repeats of a clip differ in seconds, not in quality: they are one observation of quality.
+pub(super) fn over_clips<'a>(
+    rows: impl Iterator<Item = &'a RunRow>,
+    value: impl Fn(&RunRow) -> Option<f64>,
+) -> Option<Estimate> {
+    let clips = by_clip(rows);
+    let means = clips
+        .values()
+        .filter_map(|rows| mean_of(rows.iter().filter_map(|row| value(row))));
+    estimate(&means.collect::<Vec<_>>(), mean)
+}
+
+fn clips<'a>(rows: impl Iterator<Item = &'a RunRow>, speedup: impl Fn(&RunRow) -> Option<f64>) -> Vec<Clip> {
+    let clip = |((prompt, seed), rows): ((&str, u64), Vec<&RunRow>)| {
         let mean_over = |value: fn(&RunRow) -> Option<f64>| mean_of(rows.iter().filter_map(|row| value(row)));
         let mut speedups: Vec<f64> = rows.iter().filter_map(|row| speedup(row)).collect();
         Clip {
-            key: (prompt.to_string(), *seed),
+            key: (prompt.to_string(), seed),
             speedup: (!speedups.is_empty()).then(|| median(&mut speedups)),
             psnr_db: mean_over(|row| row.psnr_db),
-            ssim: mean_over(|row| row.ssim),
-            ms_ssim: mean_over(|row| row.ms_ssim),
             lpips: mean_over(|row| row.lpips),
-            flicker_error: mean_over(|row| row.flicker_error),
-            warping_error: mean_over(|row| row.warping_error),
             latent_rel_l2: mean_over(|row| row.latent_rel_l2),
         }
     };
-    by_clip.iter().map(clip).collect()
+    by_clip(rows).into_iter().map(clip).collect()
 }
 
 fn mean_of(values: impl Iterator<Item = f64>) -> Option<f64> {

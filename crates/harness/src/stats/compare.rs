@@ -5,7 +5,7 @@
 //! those of the difference, and hold the noise of timing as well.
 
 use super::curve::{Curve, at, extent, mean_height, sorted};
-use super::resample::{Estimate, over_clips};
+use super::resample::{Estimate, resampled};
 
 /// How a policy differs from a reference.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub fn compare(policy: &Curve, reference: &Curve, clips: usize, speedups: &[f64]
     let range = overlap(&own, &other)?;
     let is_inside = |x: f64| range.0 <= x && x <= range.1;
     let gain_at = |x: f64| {
-        over_clips(clips, |clips| {
+        resampled(clips, |clips| {
             at(&policy.over(clips), x) - at(&reference.over(clips), x)
         })
     };
@@ -43,7 +43,7 @@ pub fn compare(policy: &Curve, reference: &Curve, clips: usize, speedups: &[f64]
         range,
         height: mean_height(&own, range.0, range.1),
         reference_height: mean_height(&other, range.0, range.1),
-        gain: over_clips(clips, |clips| {
+        gain: resampled(clips, |clips| {
             advantage(&policy.over(clips), &reference.over(clips), range)
         }),
         gain_at: speedups
@@ -65,7 +65,7 @@ fn faster(policy: &Curve, reference: &Curve, clips: usize) -> Option<Estimate> {
         return None;
     }
     let range = overlap(&own, &other)?;
-    Some(over_clips(clips, |clips| {
+    Some(resampled(clips, |clips| {
         advantage(&turned(policy, clips), &turned(reference, clips), range).exp()
     }))
 }

@@ -9,7 +9,7 @@ mod resample;
 pub use compare::{Comparison, compare};
 pub use curve::{Curve, Point, at};
 pub use ranks::{Ranking, rank};
-pub use resample::{Estimate, estimate, mean, median, over_clips};
+pub use resample::{Estimate, estimate, mean, median, resampled};
 
 #[cfg(test)]
 mod tests;

@@ -25,12 +25,12 @@ pub fn estimate(values: &[f64], statistic: fn(&mut [f64]) -> f64) -> Option<Esti
         let mut chosen: Vec<f64> = places.iter().map(|&place| values[place]).collect();
         statistic(&mut chosen)
     };
-    (!values.is_empty()).then(|| over_clips(values.len(), of))
+    (!values.is_empty()).then(|| resampled(values.len(), of))
 }
 
 /// A statistic of several numbers a clip, all resampled together: `statistic` is given the places of the clips drawn.
 /// Differences taken inside it are paired.
-pub fn over_clips(clips: usize, statistic: impl Fn(&[usize]) -> f64) -> Estimate {
+pub fn resampled(clips: usize, statistic: impl Fn(&[usize]) -> f64) -> Estimate {
     let all: Vec<usize> = (0..clips).collect();
     let value = statistic(&all);
     if clips < 2 {
