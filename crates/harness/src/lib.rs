@@ -2,7 +2,8 @@
 //!
 //! An [`experiment`] says what to run; a [`subject`] is the model it runs on; the [`runner`] turns one
 //! policy, prompt and seed into a row ([`schema`]) and its decisions ([`trace`]); rows become a
-//! recording ([`record`]), a recording becomes pictures and tables ([`report`]). [`parity`] compares the
+//! recording ([`record`]), a recording becomes pictures and tables ([`report`]), all of them together the tables of a
+//! paper ([`tables`]). [`parity`] compares the
 //! model with its references. [`verbs`] is what the program can be told to do.
 
 pub mod clock;
@@ -19,6 +20,7 @@ pub mod schema;
 pub mod sheet;
 pub mod stats;
 pub mod subject;
+pub mod tables;
 pub mod timing;
 pub mod trace;
 pub mod verbs;

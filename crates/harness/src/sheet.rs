@@ -2,6 +2,7 @@
 
 use crate::stats::Estimate;
 use anyhow::Result;
+use std::collections::BTreeMap;
 
 /// A table.
 #[derive(Clone, Debug)]
@@ -62,8 +63,17 @@ pub struct Cell {
     pub value: Value,
     /// Whether it is to be seen first.
     pub is_bold: bool,
-    /// File that the number comes from, relative to the table's folder.
-    pub link: Option<String>,
+    /// Where it comes from.
+    pub link: Option<Link>,
+}
+
+/// Where a number comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// Short name, unique among the links of a page.
+    pub name: String,
+    /// File, relative to the table's folder.
+    pub target: String,
 }
 
 /// What a cell says.
@@ -132,9 +142,9 @@ impl Cell {
         self.is_bold = is_bold;
         self
     }
-    /// The same cell with the file it comes from; a cell that says nothing comes from nowhere.
-    pub fn linked(mut self, target: &str) -> Cell {
-        self.link = (self.value != Value::Missing).then(|| target.to_string());
+    /// The same cell with where it comes from; a cell that says nothing comes from nowhere.
+    pub fn linked(mut self, link: &Link) -> Cell {
+        self.link = (self.value != Value::Missing).then(|| link.clone());
         self
     }
     fn of(value: Value) -> Cell {
@@ -149,9 +159,8 @@ impl Cell {
             (Value::Missing, _) => "–".into(),
             (Value::Text(text), _) => text.clone(),
             (Value::Number(value), Kind::Number { scale, digits, unit }) => plain(value * scale, digits, unit),
-            (Value::Number(value), Kind::Estimate { digits, unit } | Kind::Range { digits, unit }) => {
-                plain(*value, digits, unit)
-            }
+            // Quoted: with the digits it was published with.
+            (Value::Number(value), Kind::Estimate { unit, .. } | Kind::Range { unit, .. }) => format!("{value}{unit}"),
             (Value::Number(value), _) => value.to_string(),
             (Value::Estimate(Estimate { value, interval }), Kind::Range { digits, unit }) => {
                 let ends = interval.map(|(low, high)| format!(" [{low:.digits$}, {high:.digits$}]"));
@@ -221,7 +230,7 @@ impl From<Estimate> for Cell {
 }
 
 impl Sheet {
-    /// A Markdown table. Columns in which no row says anything are left out.
+    /// A Markdown table, with its links below. Columns in which no row says anything are left out.
     pub fn markdown(&self) -> String {
         let shown = self.shown();
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
@@ -233,11 +242,19 @@ impl Sheet {
                 let text = row[i].text(self.columns[i].kind).replace('|', "\\|");
                 let text = if row[i].is_bold { format!("**{text}**") } else { text };
                 match &row[i].link {
-                    Some(target) => format!("[{text}]({target})"),
+                    Some(link) => format!("[{text}][{}]", link.name),
                     None => text,
                 }
             };
             text += &line(shown.iter().map(cell).collect());
+        }
+        let links = self.rows.iter().flatten().filter_map(|cell| cell.link.as_ref());
+        let links: BTreeMap<&str, &str> = links.map(|link| (link.name.as_str(), link.target.as_str())).collect();
+        if !links.is_empty() {
+            text += "\n";
+        }
+        for (name, target) in links {
+            text += &format!("[{name}]: {target}\n");
         }
         text
     }
@@ -254,7 +271,8 @@ impl Sheet {
         for row in &self.rows {
             let cells = row.iter().zip(&self.columns);
             let values = cells.flat_map(|(cell, column)| cell.csv_values(column.kind));
-            let target = row.iter().find_map(|cell| cell.link.clone()).unwrap_or_default();
+            let link = row.iter().find_map(|cell| cell.link.as_ref());
+            let target = link.map_or(String::new(), |link| link.target.clone());
             csv.write_record(values.chain(is_linked.then_some(target)))?;
         }
         Ok(String::from_utf8(csv.into_inner()?)?)
@@ -276,7 +294,10 @@ impl Sheet {
                     text
                 };
                 match &row[i].link {
-                    Some(target) => format!("\\href{{{}}}{{{text}}}", target.replace('%', "\\%").replace('#', "\\#")),
+                    Some(link) => {
+                        let target = link.target.replace('%', "\\%").replace('#', "\\#");
+                        format!("\\href{{{target}}}{{{text}}}")
+                    }
                     None => text,
                 }
             };
@@ -344,7 +365,10 @@ mod tests {
             rows: vec![
                 vec![
                     "a_b | 50 %".into(),
-                    Cell::from(speedup).bold(true).linked("../mini/report.md"),
+                    Cell::from(speedup).bold(true).linked(&Link {
+                        name: "mini".into(),
+                        target: "../mini/report.md".into(),
+                    }),
                     gained.into(),
                     0.625.into(),
                     None::<f64>.into(),
@@ -365,8 +389,8 @@ mod tests {
     #[test]
     fn markdown_leaves_out_empty_columns_and_links_numbers() {
         let expected = "| policy | speed-up | gained | compute |\n|---|---:|---:|---:|\n\
-                        | a_b \\| 50 % | [**1.50× ± 0.25**](../mini/report.md) | 3.0 [-0.2, 4.0] | 62 % |\n\
-                        | off | – | – | 100 % |\n";
+                        | a_b \\| 50 % | [**1.50× ± 0.25**][mini] | 3.0 [-0.2, 4.0] | 62 % |\n\
+                        | off | – | – | 100 % |\n\n[mini]: ../mini/report.md\n";
         assert_eq!(sheet().markdown(), expected);
     }
 

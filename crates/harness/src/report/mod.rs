@@ -8,9 +8,11 @@ mod draw;
 pub mod dynamics;
 mod heatmap;
 pub mod scaling;
+mod scatter;
 mod summary;
 mod table;
 
+pub use scatter::{Marker, scatter};
 pub use summary::{Clip, Group, Summary, summarise};
 
 use crate::record;
