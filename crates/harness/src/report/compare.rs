@@ -2,14 +2,11 @@
 
 use super::summary::{Clip, Group, Summary};
 use crate::sheet::{Cell, Column, Sheet};
-use crate::stats::{Comparison, Curve, Estimate, Point, Ranking, at, compare, mean, rank, resampled};
+use crate::stats::{CLIPS_LEAST, Comparison, Curve, Estimate, Point, Ranking, at, compare, mean, rank, resampled};
 use std::collections::BTreeSet;
 
 /// Speed-ups at which curves are read.
 const SPEEDUPS: [f64; 7] = [1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0];
-
-/// Clips that a difference must be seen on: the fewest that can agree in sign by chance in less than 5 % (2⁻⁵).
-const CLIPS_LEAST: usize = 6;
 
 /// The quality that is compared: higher is better, in dB.
 struct Quality {

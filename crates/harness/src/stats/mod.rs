@@ -3,13 +3,15 @@
 
 mod compare;
 mod curve;
+mod noise;
 mod ranks;
 mod resample;
 
 pub use compare::{Comparison, compare};
 pub use curve::{Curve, Point, at};
+pub use noise::pair_spread;
 pub use ranks::{Ranking, rank};
-pub use resample::{Estimate, estimate, mean, median, resampled};
+pub use resample::{CLIPS_LEAST, Estimate, estimate, mean, median, resampled};
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,10 @@
 /// Resamples of a bootstrap interval: its ends move by about a hundredth of its width from more.
 const RESAMPLES: usize = 2000;
 
+/// Clips that a difference must be seen on before it is called one: the fewest that agree in sign by chance in less than
+/// 5 % (2⁻⁵). With fewer, the ends of an interval are hardly more than the extremes.
+pub const CLIPS_LEAST: usize = 6;
+
 /// A value with its 95 % bootstrap interval, which a single observation does not have.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {

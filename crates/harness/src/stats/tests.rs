@@ -117,3 +117,13 @@ fn methods_that_are_alike_share_their_rank() {
     assert_eq!((ranking.ranks, ranking.p), (vec![1.5, 1.5], 1.0));
     assert_eq!(rank(&[vec![1.0, 2.0]]), None, "one clip ranks nothing");
 }
+
+/// ± 1 % from four values: t is 3.182, the deviation of the logarithms .01155, so exp(3.182 · √2 · .01155) = 1.0533.
+#[test]
+fn two_values_are_expected_apart_as_the_others_are() {
+    let spread = pair_spread(&[99.0, 101.0, 99.0, 101.0]).unwrap();
+    assert!((spread - 1.0533).abs() < 1e-4, "{spread}");
+    // Two values tell little: 12.706 in place of 3.182.
+    assert!(pair_spread(&[99.0, 101.0]).unwrap() > 1.25);
+    assert_eq!(pair_spread(&[100.0]), None);
+}

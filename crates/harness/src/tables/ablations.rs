@@ -4,7 +4,7 @@ use super::recordings::Recording;
 use super::{Page, Table};
 use crate::report::{Clip, Group, Summary};
 use crate::sheet::{Cell, Column, Sheet};
-use crate::stats::{Estimate, estimate, mean};
+use crate::stats::{CLIPS_LEAST, Estimate, estimate, mean};
 
 /// One table a recording and setting.
 pub fn page(recordings: &[Recording]) -> Page {
@@ -82,7 +82,7 @@ fn row(recording: &Recording, summary: &Summary, order: &[&Summary]) -> Vec<Cell
     let link = |cell: Cell| cell.linked(&recording.link);
     let difference = |value: fn(&Clip) -> Option<f64>| {
         let (more, clips) = paired(summary, reference, value);
-        let is_sure = clips >= 6 && more.is_some_and(|more| more.excludes(0.0));
+        let is_sure = clips >= CLIPS_LEAST && more.is_some_and(|more| more.excludes(0.0));
         let is_itself = std::ptr::eq(summary, reference);
         link(Cell::from(more.filter(|_| !is_itself)).bold(is_sure))
     };

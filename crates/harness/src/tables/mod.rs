@@ -69,7 +69,8 @@ fn scatter(baseline: &Quoted) -> Result<Page> {
             speedup: row.speedup,
             values: [row.psnr_db, row.lpips],
         });
-        let picture = report::scatter(&setting.name, ["PSNR, dB", "LPIPS"], &markers.collect::<Vec<_>>())?;
+        let title = format!("{}: {}", baseline.title, setting.name);
+        let picture = report::scatter(&title, ["PSNR, dB", "LPIPS"], &markers.collect::<Vec<_>>())?;
         Ok(Table {
             stem: format!("same-policy-{}", setting.stem),
             title: setting.name.clone(),
