@@ -40,6 +40,10 @@ train model minutes="8":
 report recording:
     cargo run --release -- report {{recording}}
 
+# The tables of a paper, from every recording and from published numbers.
+tables *options:
+    cargo run --release -- tables {{options}}
+
 # Compare with numbers made by the reference implementations.
 parity folder="crates/core/tests/golden":
     cargo run --release -- parity {{folder}}

@@ -216,14 +216,7 @@ impl Experiment {
             ensure!(Path::new(name).is_file(), "there is no file {name}");
             return Ok(name.into());
         }
-        let here = std::env::current_dir()?;
-        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let folders = here
-            .ancestors()
-            .map(Path::to_path_buf)
-            .chain([built])
-            .map(|dir| dir.join("experiments"));
-        let folders: Vec<PathBuf> = folders.filter(|dir| dir.is_dir()).collect();
+        let folders = Experiment::folders()?;
         let found = folders
             .iter()
             .map(|dir| dir.join(format!("{name}.toml")))
@@ -235,6 +228,21 @@ impl Experiment {
                 known.join(", ")
             )
         })
+    }
+
+    /// The nearest folder `experiments/`, which holds published and calibrated numbers as well.
+    pub fn folder() -> Result<PathBuf> {
+        let nearest = Experiment::folders()?.into_iter().next();
+        nearest.context("there is no folder `experiments` here, above, or where the program was built")
+    }
+
+    /// Every folder `experiments/` here, above, and where the program was built.
+    fn folders() -> Result<Vec<PathBuf>> {
+        let here = std::env::current_dir()?;
+        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let folders = here.ancestors().map(Path::to_path_buf).chain([built]);
+        let folders = folders.map(|dir| dir.join("experiments"));
+        Ok(folders.filter(|dir| dir.is_dir()).collect())
     }
 
     /// Reads and checks an experiment.

@@ -2,7 +2,8 @@
 //!
 //! An [`experiment`] says what to run; a [`subject`] is the model it runs on; the [`runner`] turns one
 //! policy, prompt and seed into a row ([`schema`]) and its decisions ([`trace`]); rows become a
-//! recording ([`record`]), a recording becomes pictures and tables ([`report`]). [`parity`] compares the
+//! recording ([`record`]), a recording becomes pictures and tables ([`report`]), all of them together the tables of a
+//! paper ([`tables`]). [`parity`] compares the
 //! model with its references. [`verbs`] is what the program can be told to do.
 
 pub mod calibration;
@@ -17,7 +18,10 @@ pub mod record;
 pub mod report;
 pub mod runner;
 pub mod schema;
+pub mod sheet;
+pub mod stats;
 pub mod subject;
+pub mod tables;
 pub mod timing;
 pub mod trace;
 pub mod verbs;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use mixcache_harness::verbs::{
-    calibrate, dynamics, export, list, parity, replay, report, scaling, sweep, time, trace, tune, verify,
+    calibrate, dynamics, export, list, parity, replay, report, scaling, sweep, tables, time, trace, tune, verify,
 };
 
 /// Keeps the memory of a pass for the next one: fresh pages cost 3 % of a pass of wan-mini.
@@ -30,6 +30,7 @@ enum Verb {
     Calibrate(calibrate::Args),
     Dynamics(dynamics::Args),
     Report(report::Args),
+    Tables(tables::Args),
     Export(export::Args),
     Parity(parity::Args),
 }
@@ -50,6 +51,7 @@ fn main() -> std::process::ExitCode {
         Verb::Calibrate(args) => calibrate::run(args),
         Verb::Dynamics(args) => dynamics::run(args),
         Verb::Report(args) => report::run(args),
+        Verb::Tables(args) => tables::run(args),
         Verb::Export(args) => export::run(args),
         Verb::Parity(args) => parity::run(args),
     };

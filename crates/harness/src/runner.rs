@@ -4,7 +4,7 @@ use crate::calibration;
 use crate::clock::utc_now;
 use crate::experiment::{Experiment, GuidanceMode, Variant, hash};
 use crate::machine::Machine;
-use crate::metrics::{self, Frames};
+use crate::metrics::{self, Frames, Meter};
 use crate::schema::{EventRow, Knob, RunRow};
 use crate::subject::Subject;
 use crate::trace::event_rows;
@@ -20,7 +20,7 @@ use mixcache_policies::plan::{CachePolicy, Run};
 use mixcache_policies::planned::OWN_MOMENTS;
 use mixcache_policies::store::WalkError;
 use serde::Serialize;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -53,6 +53,7 @@ pub struct Runner<'a> {
     machine: Machine,
     data: Arc<Data>,
     own: RefCell<Option<(String, u64, Arc<Data>)>>, // data with the moments of this clip
+    meter: OnceCell<Meter>,
 }
 
 /// A denoising that only lacks its policy.
@@ -101,6 +102,7 @@ impl<'a> Runner<'a> {
             machine: Machine::detect(),
             data: Arc::new(data),
             own: RefCell::default(),
+            meter: OnceCell::new(),
         }
     }
 
@@ -297,7 +299,8 @@ impl<'a> Runner<'a> {
         if let Some(reference) = reference.filter(|_| self.subject.trained) {
             row.latent_rel_l2 = Some(metrics::relative_l2(&made.latent, &reference.latent)?);
             if let (Some(frames), Some(reference)) = (&made.frames, &reference.frames) {
-                metrics::measure(row, frames, reference)?;
+                let meter = self.meter.get_or_init(|| Meter::new(self.subject.model.device()));
+                meter.measure(row, frames, reference)?;
             }
         }
         let run = self.run(&cell.variant, prompt, steps)?.0;

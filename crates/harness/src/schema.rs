@@ -66,6 +66,10 @@ pub struct RunRow {
     pub psnr_db: Option<f64>,
     pub psnr_pooled_db: Option<f64>,
     pub ssim: Option<f64>,
+    pub ms_ssim: Option<f64>,
+    pub lpips: Option<f64>,
+    pub flicker_error: Option<f64>,
+    pub warping_error: Option<f64>,
     pub started_at: String,
 }
 

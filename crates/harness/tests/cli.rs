@@ -109,6 +109,7 @@ fn a_sweep_records_reports_replays_and_verifies() {
     );
     let step = runs.iter().find(|run| run.label == "step interval=3").unwrap();
     assert!(step.compute_fraction.unwrap() < 0.7 && step.psnr_db.unwrap() > 10.0);
+    assert!(step.lpips.unwrap() > 0.0 && step.flicker_error.unwrap() > 0.0 && step.warping_error.unwrap() > 0.0);
     assert_eq!(step.cache_peak_bytes, step.cache_claimed_bytes);
     assert!(
         events
@@ -145,6 +146,10 @@ fn a_sweep_records_reports_replays_and_verifies() {
             .count(),
         6
     );
+    let shown = succeeds(folder.path(), &["tables"]);
+    assert!(shown.contains("results/tables"), "{shown}");
+    let costs = std::fs::read_to_string(folder.path().join("results/tables/costs.md")).unwrap();
+    assert!(costs.contains("| step | interval=3 |"), "{costs}");
     let shown = succeeds(folder.path(), &["list", "tiny.toml"]);
     assert!(shown.contains("step interval=2"), "{shown}");
     let shown = mixcache(folder.path(), &["verify", "tiny.toml"]);

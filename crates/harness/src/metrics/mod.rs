@@ -3,7 +3,11 @@
 //! Frames come straight from the VAE, without a codec. The definitions are those of TeaCache's and PAB's
 //! evaluation scripts (`common_metrics`), so that numbers compare with published tables.
 
+pub mod flicker;
 mod latent;
+pub mod lpips;
+mod motion;
+pub mod ms_ssim;
 pub mod psnr;
 pub mod ssim;
 
@@ -11,6 +15,8 @@ pub use latent::relative_l2;
 
 use crate::schema::RunRow;
 use anyhow::{Result, ensure};
+use burn::tensor::Device;
+use lpips::Lpips;
 
 /// A decoded video, RGB in [0, 1].
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +36,7 @@ pub struct Metric {
     /// Column it is recorded in.
     pub column: &'static str,
     /// The value, or none where the metric is not defined for frames of this size.
-    pub measure: fn(frames: &Frames, reference: &Frames) -> Option<f64>,
+    pub measure: fn(&Meter, frames: &Frames, reference: &Frames) -> Option<f64>,
     /// The field of the row behind `column`.
     pub field: fn(&mut RunRow) -> &mut Option<f64>,
 }
@@ -39,36 +45,70 @@ pub struct Metric {
 pub const METRICS: &[Metric] = &[
     Metric {
         column: "psnr_db",
-        measure: psnr::mean_of_frames,
+        measure: |_, frames, reference| psnr::mean_of_frames(frames, reference),
         field: |row| &mut row.psnr_db,
     },
     Metric {
         column: "psnr_pooled_db",
-        measure: psnr::pooled,
+        measure: |_, frames, reference| psnr::pooled(frames, reference),
         field: |row| &mut row.psnr_pooled_db,
     },
     Metric {
         column: "ssim",
-        measure: ssim::mean_of_frames,
+        measure: |_, frames, reference| ssim::mean_of_frames(frames, reference),
         field: |row| &mut row.ssim,
+    },
+    Metric {
+        column: "ms_ssim",
+        measure: |_, frames, reference| ms_ssim::mean_of_frames(frames, reference),
+        field: |row| &mut row.ms_ssim,
+    },
+    Metric {
+        column: "lpips",
+        measure: |meter, frames, reference| meter.lpips.mean_of_frames(frames, reference),
+        field: |row| &mut row.lpips,
+    },
+    Metric {
+        column: "flicker_error",
+        measure: |_, frames, reference| flicker::error(frames, reference),
+        field: |row| &mut row.flicker_error,
+    },
+    Metric {
+        column: "warping_error",
+        measure: |_, frames, reference| flicker::warping_error(frames, reference),
+        field: |row| &mut row.warping_error,
     },
 ];
 
-/// Measures `frames` against `reference` by every metric and writes the values into `row`.
-///
-/// # Errors
-/// If the two differ in size or count: nothing is cropped or resized.
-pub fn measure(row: &mut RunRow, frames: &Frames, reference: &Frames) -> Result<()> {
-    ensure!(
-        frames.size() == reference.size(),
-        "frames [t, h, w] = {:?} cannot be compared with a reference of {:?}",
-        frames.size(),
-        reference.size()
-    );
-    for metric in METRICS {
-        *(metric.field)(row) = (metric.measure)(frames, reference);
+/// What it takes to measure: the network behind LPIPS, on a device.
+pub struct Meter {
+    /// The network.
+    pub lpips: Lpips,
+}
+
+impl Meter {
+    /// Unpacks the network onto a device.
+    pub fn new(device: &Device) -> Meter {
+        let lpips = Lpips::new(device);
+        Meter { lpips }
     }
-    Ok(())
+
+    /// Measures `frames` against `reference` by every metric and writes the values into `row`.
+    ///
+    /// # Errors
+    /// If the two differ in size or count: nothing is cropped or resized.
+    pub fn measure(&self, row: &mut RunRow, frames: &Frames, reference: &Frames) -> Result<()> {
+        ensure!(
+            frames.size() == reference.size(),
+            "frames [t, h, w] = {:?} cannot be compared with a reference of {:?}",
+            frames.size(),
+            reference.size()
+        );
+        for metric in METRICS {
+            *(metric.field)(row) = (metric.measure)(self, frames, reference);
+        }
+        Ok(())
+    }
 }
 
 impl Frames {

@@ -4,46 +4,70 @@
 use super::Frames;
 use rayon::prelude::*;
 
-const WINDOW: usize = 11;
+/// Pixels a side of the window.
+pub(super) const WINDOW: usize = 11;
 const SIGMA: f64 = 1.5;
 const C1: f64 = 0.01 * 0.01;
 const C2: f64 = 0.03 * 0.03;
 
+/// One channel of one frame. `// [h, w]`
+pub(super) struct Plane {
+    pub values: Vec<f64>,
+    pub width: usize,
+}
+
+/// What two planes have in common, each a mean over places of the window.
+pub(super) struct Similarity {
+    /// Luminance, contrast and structure.
+    pub ssim: f64,
+    /// Contrast and structure alone.
+    pub contrast: f64,
+}
+
 /// SSIM of each frame, mean over frames. None for frames smaller than the window.
 pub fn mean_of_frames(frames: &Frames, reference: &Frames) -> Option<f64> {
-    let [count, height, width] = frames.size();
-    if height < WINDOW || width < WINDOW {
+    if frames.height.min(frames.width) < WINDOW {
         return None;
     }
-    let window = gaussian();
-    let planes: Vec<_> = (0..count).flat_map(|t| [(t, 0), (t, 1), (t, 2)]).collect();
-    let each: Vec<f64> = planes
-        .par_iter()
-        .map(|&(t, channel)| {
-            let plane = |frames: &Frames| -> Vec<f64> {
-                let values = frames.frame(t).iter().skip(channel).step_by(3);
-                values.map(|&x| f64::from(x)).collect()
-            };
-            ssim(&plane(frames), &plane(reference), width, &window)
-        })
-        .collect();
+    let pairs: Vec<_> = planes(frames).zip(planes(reference)).collect();
+    let each: Vec<f64> = pairs.par_iter().map(|(a, b)| similarity(a, b).ssim).collect();
     Some(each.iter().sum::<f64>() / each.len() as f64)
 }
 
-/// `a`, `b`: one channel of one frame. `// [h, w]`
-fn ssim(a: &[f64], b: &[f64], width: usize, window: &[f64; WINDOW]) -> f64 {
+/// Every channel of every frame.
+pub(super) fn planes(clip: &Frames) -> impl Iterator<Item = Plane> {
+    (0..clip.count)
+        .flat_map(|t| [(t, 0), (t, 1), (t, 2)])
+        .map(|(t, channel)| {
+            let values = clip.frame(t).iter().skip(channel).step_by(3);
+            Plane {
+                values: values.map(|&x| f64::from(x)).collect(),
+                width: clip.width,
+            }
+        })
+}
+
+/// Both planes must hold a window.
+pub(super) fn similarity(a: &Plane, b: &Plane) -> Similarity {
+    let window = gaussian();
+    let (width, a, b) = (a.width, &a.values, &b.values);
     let product = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).collect::<Vec<_>>();
-    let blur = |plane: &[f64]| blur(plane, width, window);
+    let blur = |plane: &[f64]| blur(plane, width, &window);
     let (mean_a, mean_b) = (blur(a), blur(b));
     let (aa, bb, ab) = (blur(&product(a, a)), blur(&product(b, b)), blur(&product(a, b)));
-    let total: f64 = (0..mean_a.len())
-        .map(|i| {
-            let (ma, mb) = (mean_a[i], mean_b[i]);
-            let (var_a, var_b, cov) = (aa[i] - ma * ma, bb[i] - mb * mb, ab[i] - ma * mb);
-            ((2.0 * ma * mb + C1) * (2.0 * cov + C2)) / ((ma * ma + mb * mb + C1) * (var_a + var_b + C2))
-        })
-        .sum();
-    total / mean_a.len() as f64
+    let (mut ssim, mut contrast) = (0.0, 0.0);
+    for i in 0..mean_a.len() {
+        let (ma, mb) = (mean_a[i], mean_b[i]);
+        let (var_a, var_b, cov) = (aa[i] - ma * ma, bb[i] - mb * mb, ab[i] - ma * mb);
+        let at = (2.0 * cov + C2) / (var_a + var_b + C2);
+        contrast += at;
+        ssim += at * (2.0 * ma * mb + C1) / (ma * ma + mb * mb + C1);
+    }
+    let places = mean_a.len() as f64;
+    Similarity {
+        ssim: ssim / places,
+        contrast: contrast / places,
+    }
 }
 
 /// Weighted mean over the window around every pixel whose window lies inside. `// [h, w] -> [h-10, w-10]`

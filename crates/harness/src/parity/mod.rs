@@ -106,6 +106,7 @@ pub fn compare(folder: &Path, device: &Device) -> Result<Vec<Finding>> {
             "hunyuan_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_hunyuan),
             "scheduler_euler" | "scheduler_unipc" => schedulers::compare(&mut case, &path, &json),
             "video_metrics" => metrics::compare(&mut case, &path, &json),
+            "picture_distances" => metrics::compare_pictures(&mut case, &path, &json),
             _ => {
                 case.not_covered(format!("kind {kind}"));
                 Ok(())

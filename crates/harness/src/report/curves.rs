@@ -3,7 +3,8 @@
 use super::axis::{Axis, number};
 use super::chart::{Frame, grid};
 use super::draw::{self, Canvas, Heading, INK, PALETTE, SMALL_PX, VERMILLION, WIDTH};
-use super::summary::{Estimate, Group, Summary};
+use super::summary::{Group, Summary};
+use crate::stats::Estimate;
 use anyhow::Result;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;

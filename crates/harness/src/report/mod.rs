@@ -2,16 +2,19 @@
 
 mod axis;
 mod chart;
+mod compare;
 mod curves;
 mod draw;
 pub mod dynamics;
 pub mod fit;
 mod heatmap;
 pub mod scaling;
+mod scatter;
 mod summary;
 mod table;
 
-pub use summary::{Estimate, Group, Summary, summarise};
+pub use scatter::{Marker, scatter};
+pub use summary::{Clip, Group, Summary, summarise};
 
 use crate::record;
 use crate::schema::{self, EventRow, RunRow};
@@ -56,10 +59,19 @@ pub fn write(directory: &Path) -> Result<Report> {
             page += &format!("\n![Quality against speed-up, one curve a policy]({stem}.svg)\n");
             files.extend(draw::save(&folder, &stem, &svg)?);
         }
-        let rows = table::rows(group);
-        page += &format!("\n{}", table::markdown(&rows));
-        files.push(save(&folder, &format!("table{suffix}.md"), &table::markdown(&rows))?);
-        files.push(save(&folder, &format!("table{suffix}.csv"), &table::csv(&rows)?)?);
+        let sheet = table::sheet(group);
+        page += &format!("\n{}", sheet.markdown());
+        files.push(save(&folder, &format!("table{suffix}.md"), &sheet.markdown())?);
+        files.push(save(&folder, &format!("table{suffix}.csv"), &sheet.csv()?)?);
+        if let Some(compared) = compare::Compared::new(group) {
+            let comparisons = compared.comparisons();
+            let named = ["compared", "compared-with-mixcache"].iter().zip(comparisons);
+            let tables = named.chain(compared.ranks().map(|ranks| (&"ranks", ranks)));
+            for (stem, (title, words, sheet)) in tables {
+                page += &format!("\n### {title}\n\n{words}\n\n{}", sheet.markdown());
+                files.push(save(&folder, &format!("{stem}{suffix}.csv"), &sheet.csv()?)?);
+            }
+        }
     }
     page += table::LEGEND;
     let mut shown = Vec::new();
@@ -194,6 +206,16 @@ fn warnings(group: &Group) -> Vec<String> {
     if group.is_speed_only() {
         warnings.push("Speed only: quality was not measured.".to_string());
     }
+    let impossible = group.summaries.iter().filter(|s| s.is_impossible(group.off_spread));
+    warnings.extend(impossible.map(|summary| {
+        format!(
+            "ERROR: {} is {:.2}× faster, but the work it saved explains {:.2}× and timing noise {:.0} % more",
+            summary.label,
+            summary.speedup.map_or(f64::NAN, |speedup| speedup.value),
+            1.0 / summary.compute_fraction.unwrap_or(f64::NAN),
+            (group.off_spread.unwrap_or(f64::NAN) - 1.0) * 100.0
+        )
+    }));
     warnings
 }
 

@@ -1,13 +1,12 @@
 //! From runs to numbers: what each configuration gained and what it cost.
 
 use crate::schema::RunRow;
+pub use crate::stats::Estimate;
+use crate::stats::{estimate, mean, median, pair_spread};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Policies and words of a series' name that mark a control: something a cache policy has to beat.
 const CONTROLS: [&str; 4] = ["off", "fewer-steps", "uniform", "random"];
-
-/// Resamples of a bootstrap interval: its ends move by about a hundredth of its width from more.
-const RESAMPLES: usize = 2000;
 
 /// Runs that may be compared: same model, sampler, size, steps and device, whatever the policy.
 pub struct Group {
@@ -23,6 +22,9 @@ pub struct Group {
     pub repeats: usize,
     /// What seconds are compared with: label and median seconds of the fastest uncached configuration.
     pub baseline: Option<(String, f64)>,
+    /// How far two runs of that configuration are apart for no reason but the machine: the ratio of their seconds (a
+    /// unit of work) that [`pair_spread`] lets one expect. Needs two runs.
+    pub off_spread: Option<f64>,
     /// One a configuration, by series, then speed-up.
     pub summaries: Vec<Summary>,
 }
@@ -49,30 +51,63 @@ pub struct Summary {
     /// Mean over clips.
     pub ssim: Option<Estimate>,
     /// Mean over clips.
+    pub ms_ssim: Option<Estimate>,
+    /// Mean over clips.
+    pub lpips: Option<Estimate>,
+    /// Mean over clips.
+    pub flicker_error: Option<Estimate>,
+    /// Mean over clips.
+    pub warping_error: Option<Estimate>,
+    /// Mean over clips.
     pub latent_rel_l2: Option<Estimate>,
     /// Mean share of the uncached transformer work.
     pub compute_fraction: Option<f64>,
     /// Mean device-to-host reads a run.
     pub reads: Option<f64>,
+    /// Mean measurements a run.
+    pub looks: Option<f64>,
+    /// Mean share of the seconds spent in measurements.
+    pub looks_share: Option<f64>,
     /// Largest over runs.
     pub cache_claimed_bytes: Option<u64>,
     /// Largest over runs.
     pub cache_peak_bytes: Option<u64>,
+    /// The same numbers clip by clip, by prompt and seed.
+    pub clips: Vec<Clip>,
 }
 
-/// A value with its 95 % bootstrap interval, which a single observation does not have.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
-    /// Median or mean.
-    pub value: f64,
-    /// 2.5 and 97.5 percentile.
-    pub interval: Option<(f64, f64)>,
+/// What a configuration did on one clip, repeats taken together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Clip {
+    /// Prompt and seed.
+    pub key: (String, u64),
+    /// Median over repeats.
+    pub speedup: Option<f64>,
+    /// Repeats differ in seconds, not in quality.
+    pub psnr_db: Option<f64>,
+    /// The same.
+    pub lpips: Option<f64>,
+    /// The same.
+    pub latent_rel_l2: Option<f64>,
 }
 
 impl Summary {
     /// Share of the speed-up that the saved work promised: speed-up / (1 / compute fraction).
     pub fn realised(&self) -> Option<f64> {
         Some(self.speedup?.value * self.compute_fraction?)
+    }
+
+    /// Its label without the kind of policy.
+    pub fn knobs(&self) -> &str {
+        self.label.strip_prefix(&self.policy).unwrap_or(&self.label).trim()
+    }
+
+    /// Whether it is faster than the work it saved can explain, beyond what the uncached runs differ among themselves:
+    /// then the clock, the count of operations or the runs are wrong.
+    pub fn is_impossible(&self, off_spread: Option<f64>) -> bool {
+        self.realised()
+            .zip(off_spread)
+            .is_some_and(|(realised, spread)| realised > spread)
     }
 
     /// The uncached run itself.
@@ -256,6 +291,7 @@ fn group(steps: u32, rows: &[&RunRow]) -> Group {
         prompts: rows.iter().map(|row| &row.prompt).collect::<BTreeSet<_>>().len(),
         seeds: rows.iter().map(|row| row.seed).collect::<BTreeSet<_>>().len(),
         repeats: rows.iter().map(|row| row.repeat).collect::<BTreeSet<_>>().len(),
+        off_spread: baseline.as_ref().and_then(|(_, _, rows)| off_spread(rows)),
         baseline: baseline.map(|(label, seconds, _)| (label, seconds)),
         summaries,
     }
@@ -265,83 +301,77 @@ fn succeeded<'a>(rows: &'a [&'a RunRow]) -> impl Iterator<Item = &'a RunRow> {
     rows.iter().copied().filter(|row| row.error.is_none())
 }
 
+/// See [`Group::off_spread`]. Seconds are divided by the work, which the length of a prompt may change.
+fn off_spread(rows: &[&RunRow]) -> Option<f64> {
+    let pace = |row: &RunRow| Some(row.denoise_s? / row.flops.unwrap_or(1.0));
+    pair_spread(&succeeded(rows).filter_map(pace).collect::<Vec<_>>())
+}
+
 /// Everything but the names, which depend on the other rows.
 fn summary(rows: &[&RunRow], off_s: &BTreeMap<Pair, f64>) -> Summary {
     let first = rows[0];
-    let speedups = succeeded(rows).filter_map(|row| Some(off_s.get(&pair(row))? / row.denoise_s?));
+    let speedup = |row: &RunRow| Some(off_s.get(&pair(row))? / row.denoise_s?);
     let ok = || succeeded(rows);
+    let clips = clips(ok(), speedup);
+    let speedups: Vec<f64> = ok().filter_map(speedup).collect();
     Summary {
         policy: first.policy.clone(),
         knob: first.knob_name.clone().zip(first.knob),
         runs: ok().count(),
         failures: rows.len() - ok().count(),
-        speedup: estimate(speedups.collect(), median),
+        speedup: estimate(&speedups, median),
         psnr_db: over_clips(ok(), |row| row.psnr_db),
         ssim: over_clips(ok(), |row| row.ssim),
+        ms_ssim: over_clips(ok(), |row| row.ms_ssim),
+        lpips: over_clips(ok(), |row| row.lpips),
+        flicker_error: over_clips(ok(), |row| row.flicker_error),
+        warping_error: over_clips(ok(), |row| row.warping_error),
         latent_rel_l2: over_clips(ok(), |row| row.latent_rel_l2),
         compute_fraction: mean_of(ok().filter_map(|row| row.compute_fraction)),
         reads: mean_of(ok().filter_map(|row| row.reads.map(f64::from))),
+        looks: mean_of(ok().filter_map(|row| row.looks.map(f64::from))),
+        looks_share: mean_of(ok().filter_map(|row| Some(row.looks_s? / row.denoise_s?))),
         cache_claimed_bytes: ok().filter_map(|row| row.cache_claimed_bytes).max(),
         cache_peak_bytes: ok().filter_map(|row| row.cache_peak_bytes).max(),
+        clips,
         ..Summary::default()
     }
 }
 
-/// Repeats of a clip differ in seconds, not in quality: they are one observation of quality.
-fn over_clips<'a>(rows: impl Iterator<Item = &'a RunRow>, value: impl Fn(&RunRow) -> Option<f64>) -> Option<Estimate> {
-    let mut clips: BTreeMap<(&str, u64), Vec<f64>> = BTreeMap::new();
+/// Runs of each clip.
+fn by_clip<'a>(rows: impl Iterator<Item = &'a RunRow>) -> BTreeMap<(&'a str, u64), Vec<&'a RunRow>> {
+    let mut clips: BTreeMap<(&str, u64), Vec<&RunRow>> = BTreeMap::new();
     for row in rows {
-        if let Some(value) = value(row) {
-            clips.entry((&row.prompt, row.seed)).or_default().push(value);
+        clips.entry((&row.prompt, row.seed)).or_default().push(row);
+    }
+    clips
+}
+
+/// Repeats of a clip differ in seconds, not in quality: they are one observation of quality.
+pub(super) fn over_clips<'a>(
+    rows: impl Iterator<Item = &'a RunRow>,
+    value: impl Fn(&RunRow) -> Option<f64>,
+) -> Option<Estimate> {
+    let clips = by_clip(rows);
+    let means = clips
+        .values()
+        .filter_map(|rows| mean_of(rows.iter().filter_map(|row| value(row))));
+    estimate(&means.collect::<Vec<_>>(), mean)
+}
+
+fn clips<'a>(rows: impl Iterator<Item = &'a RunRow>, speedup: impl Fn(&RunRow) -> Option<f64>) -> Vec<Clip> {
+    let clip = |((prompt, seed), rows): ((&str, u64), Vec<&RunRow>)| {
+        let mean_over = |value: fn(&RunRow) -> Option<f64>| mean_of(rows.iter().filter_map(|row| value(row)));
+        let mut speedups: Vec<f64> = rows.iter().filter_map(|row| speedup(row)).collect();
+        Clip {
+            key: (prompt.to_string(), seed),
+            speedup: (!speedups.is_empty()).then(|| median(&mut speedups)),
+            psnr_db: mean_over(|row| row.psnr_db),
+            lpips: mean_over(|row| row.lpips),
+            latent_rel_l2: mean_over(|row| row.latent_rel_l2),
         }
-    }
-    estimate(clips.values().map(|values| mean(&mut values.clone())).collect(), mean)
-}
-
-fn estimate(mut values: Vec<f64>, statistic: fn(&mut [f64]) -> f64) -> Option<Estimate> {
-    if values.is_empty() {
-        return None;
-    }
-    let interval = (values.len() > 1).then(|| bootstrap(&values, statistic));
-    Some(Estimate {
-        value: statistic(&mut values),
-        interval,
-    })
-}
-
-/// 95 % percentile interval. The seed is fixed: the same results give the same report.
-fn bootstrap(values: &[f64], statistic: fn(&mut [f64]) -> f64) -> (f64, f64) {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut draw = || {
-        // xorshift64 (Marsaglia 2003); the high bits are the good ones.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        values[((state >> 32) as usize * values.len()) >> 32]
     };
-    let mut statistics: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            let mut resample: Vec<f64> = (0..values.len()).map(|_| draw()).collect();
-            statistic(&mut resample)
-        })
-        .collect();
-    statistics.sort_by(f64::total_cmp);
-    let at = |share: f64| statistics[(share * (RESAMPLES - 1) as f64).round() as usize];
-    (at(0.025), at(0.975))
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 {
-        values[middle]
-    } else {
-        (values[middle - 1] + values[middle]) / 2.0
-    }
-}
-
-fn mean(values: &mut [f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
+    by_clip(rows).into_iter().map(clip).collect()
 }
 
 fn mean_of(values: impl Iterator<Item = f64>) -> Option<f64> {
@@ -350,151 +380,4 @@ fn mean_of(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(policy: &str, prompt: &str, repeat: u32, seconds: f64) -> RunRow {
-        RunRow {
-            policy: policy.into(),
-            label: policy.into(),
-            series: policy.into(),
-            prompt: prompt.into(),
-            repeat,
-            steps: 50,
-            denoise_s: Some(seconds),
-            ..RunRow::default()
-        }
-    }
-
-    fn find<'a>(group: &'a Group, label: &str) -> &'a Summary {
-        group.summaries.iter().find(|summary| summary.label == label).unwrap()
-    }
-
-    #[test]
-    fn speed_is_compared_with_the_uncached_run_of_the_same_prompt() {
-        // The slow prompt is slow for both: unpaired medians would give another ratio.
-        let runs = [
-            run("off", "short", 0, 10.0),
-            run("off", "long", 0, 100.0),
-            run("tea", "short", 0, 5.0),
-            run("tea", "long", 0, 50.0),
-        ];
-        let groups = summarise(&runs);
-        let speedup = find(&groups[0], "tea").speedup.unwrap();
-        assert_eq!(
-            speedup,
-            Estimate {
-                value: 2.0,
-                interval: Some((2.0, 2.0))
-            }
-        );
-        assert_eq!(find(&groups[0], "off").speedup.unwrap().value, 1.0);
-    }
-
-    #[test]
-    fn the_faster_of_two_uncached_modes_is_the_baseline() {
-        let mode = |mode: &str, row| RunRow {
-            guidance_mode: mode.into(),
-            ..row
-        };
-        let runs = [
-            mode("two-pass", run("off", "p", 0, 10.0)),
-            mode("batched", run("off", "p", 0, 8.0)),
-            mode("two-pass", run("tea", "p", 0, 4.0)),
-        ];
-        let group = summarise(&runs).remove(0);
-        assert_eq!(group.baseline, Some(("off (batched)".to_string(), 8.0)));
-        assert_eq!(find(&group, "tea").speedup.unwrap().value, 2.0);
-        assert_eq!(find(&group, "off (two-pass)").speedup.unwrap().value, 0.8);
-    }
-
-    #[test]
-    fn repeats_of_a_clip_do_not_narrow_the_interval_of_quality() {
-        let with = |psnr, row| RunRow {
-            psnr_db: Some(psnr),
-            ..row
-        };
-        let once = vec![with(30.0, run("tea", "a", 0, 1.0)), with(40.0, run("tea", "b", 0, 1.0))];
-        let mut thrice = once.clone();
-        for repeat in 1..3 {
-            thrice.extend(once.iter().map(|row| RunRow { repeat, ..row.clone() }));
-        }
-        let psnr = |runs: &[RunRow]| summarise(runs)[0].summaries[0].psnr_db.unwrap();
-        assert_eq!(psnr(&once), psnr(&thrice));
-        assert_eq!(
-            psnr(&once),
-            Estimate {
-                value: 35.0,
-                interval: Some((30.0, 40.0))
-            }
-        );
-    }
-
-    #[test]
-    fn the_interval_of_a_mean_is_about_two_standard_errors_wide() {
-        let values: Vec<f64> = (0..400).map(|i| f64::from(i % 20)).collect();
-        let (low, high) = bootstrap(&values, mean);
-        // Uniform on 0..20: sd 5.77, standard error .288, so 9.5 ± .565; a bootstrap of 2000 is within a tenth.
-        assert!(
-            (low - (9.5 - 0.565)).abs() < 0.06 && (high - (9.5 + 0.565)).abs() < 0.06,
-            "{low} {high}"
-        );
-    }
-
-    #[test]
-    fn failed_runs_are_counted_and_measure_nothing() {
-        let failed = RunRow {
-            error: Some("out of memory".into()),
-            ..run("tea", "a", 0, 0.001)
-        };
-        let groups = summarise(&[run("off", "a", 0, 10.0), failed]);
-        let tea = find(&groups[0], "tea");
-        assert_eq!((tea.runs, tea.failures, tea.speedup), (0, 1, None));
-    }
-
-    #[test]
-    fn realised_is_the_share_of_the_saved_work_that_became_speed() {
-        let half = RunRow {
-            compute_fraction: Some(0.25),
-            ..run("tea", "a", 0, 5.0)
-        };
-        let groups = summarise(&[run("off", "a", 0, 10.0), half]);
-        assert_eq!(find(&groups[0], "tea").realised(), Some(0.5));
-    }
-
-    #[test]
-    fn devices_and_step_counts_are_not_mixed_but_fewer_steps_joins_its_full_run() {
-        let fewer = RunRow {
-            steps: 20,
-            ..run("fewer-steps", "a", 0, 4.0)
-        };
-        let gpu = RunRow {
-            device: "gpu".into(),
-            ..run("off", "a", 0, 1.0)
-        };
-        let short = RunRow {
-            steps: 25,
-            ..run("off", "a", 0, 5.0)
-        };
-        let groups = summarise(&[run("off", "a", 0, 10.0), fewer, gpu, short]);
-        assert_eq!(groups.iter().map(|group| group.steps).collect::<Vec<_>>(), [25, 50, 50]);
-        let speedup = groups.iter().find_map(|group| {
-            let summary = group.summaries.iter().find(|s| s.policy == "fewer-steps")?;
-            Some(summary.speedup.unwrap().value)
-        });
-        assert_eq!(speedup, Some(2.5));
-    }
-
-    #[test]
-    fn controls_are_told_from_policies() {
-        let summary = |policy: &str, series: &str| Summary {
-            policy: policy.into(),
-            series: series.into(),
-            ..Summary::default()
-        };
-        assert!(summary("fewer_steps", "fewer_steps").is_control());
-        assert!(summary("step", "step schedule=random form=residual").is_control());
-        assert!(!summary("step", "step form=residual").is_control());
-        assert!(summary("mix", "mix penalty=last").is_mix());
-    }
-}
+mod tests;

@@ -1,152 +1,92 @@
-//! The table: one row a configuration, as Markdown to read and as CSV to compute with.
+//! The table of a group: one row a configuration.
 
-use super::summary::{Estimate, Group, Summary};
-use anyhow::Result;
+use super::summary::{Group, Summary};
+use crate::sheet::{Cell, Column, Sheet};
 
 /// Explains the columns under the last table.
 pub const LEGEND: &str = "\nSpeed-up is the median over prompts, seeds and repeats of uncached seconds / seconds, each pair on the same \
 prompt, seed and repeat; quality is the mean over clips, against the uncached run. ± is half the 95 % bootstrap interval. \
-Compute is the share of the transformer's work that was done; realised is the speed-up divided by what that share promises. \
-Cache is claimed before the run / held at the peak.\n";
+± off/off is what the speed-up may owe to the clock: how far two uncached runs, 95 of 100 pairs, would differ, at this \
+speed-up. Compute is the share of the transformer's work that was done; realised is the speed-up divided by what that share \
+promises. Cache is claimed before the run and held at the peak.\n";
 
-const HEADER: [&str; 12] = [
-    "policy",
-    "knobs",
-    "speed-up",
-    "compute",
-    "realised",
-    "PSNR dB",
-    "SSIM",
-    "latent error",
-    "cache MiB",
-    "reads",
-    "runs",
-    "failed",
-];
-
-/// A row in both forms: `text` for reading, `numbers` for computing.
-pub struct Row {
-    text: [String; 12],
-    numbers: Vec<(&'static str, String)>,
-}
-
-/// Rows of a group in their order.
-pub fn rows(group: &Group) -> Vec<Row> {
-    group.summaries.iter().map(row).collect()
-}
-
-/// The line that says what seconds are compared with.
-pub fn baseline(group: &Group) -> String {
-    let off = group.summaries.iter().filter(|summary| summary.is_off()).count();
-    match &group.baseline {
-        None => "No uncached run (policy `off`) succeeded: speed-ups are unknown.".to_string(),
-        Some((label, seconds)) => {
-            let why = if off > 1 {
-                ", the fastest of the uncached configurations"
-            } else {
-                ""
-            };
-            format!("Speed-ups are relative to {label} (median {seconds:.2} s){why}.")
-        }
-    }
-}
-
-/// The rows as a Markdown table.
-pub fn markdown(rows: &[Row]) -> String {
-    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let header: Vec<String> = HEADER.map(String::from).to_vec();
-    let mut text = line(&header) + "|---|---|" + &"---:|".repeat(10) + "\n";
-    for row in rows {
-        text += &line(&row.text.each_ref().map(|cell| cell.replace('|', "\\|")));
-    }
-    text
-}
-
-/// The rows as CSV, intervals in columns of their own, null as an empty field.
-pub fn csv(rows: &[Row]) -> Result<String> {
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    for (number, row) in rows.iter().enumerate() {
-        if number == 0 {
-            csv.write_record(row.numbers.iter().map(|(name, _)| name))?;
-        }
-        csv.write_record(row.numbers.iter().map(|(_, value)| value))?;
-    }
-    Ok(String::from_utf8(csv.into_inner()?)?)
-}
-
-fn row(s: &Summary) -> Row {
-    let knobs = s.label.strip_prefix(&s.policy).unwrap_or(&s.label).trim();
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".into());
-    let mib = |bytes: Option<u64>| bytes.map(|bytes| format!("{:.1}", bytes as f64 / f64::from(1 << 20)));
-    let cache = match (mib(s.cache_claimed_bytes), mib(s.cache_peak_bytes)) {
-        (None, None) => "–".to_string(),
-        (claimed, peak) => format!("{} / {}", or_dash(claimed), or_dash(peak)),
-    };
-    let text = [
-        s.policy.clone(),
-        knobs.to_string(),
-        with_interval(s.speedup, 2, "×"),
-        or_dash(s.compute_fraction.map(|share| format!("{:.0} %", share * 100.0))),
-        or_dash(s.realised().map(|share| format!("{:.0} %", share * 100.0))),
-        with_interval(s.psnr_db, 2, ""),
-        with_interval(s.ssim, 4, ""),
-        with_interval(s.latent_rel_l2, 4, ""),
-        cache,
-        or_dash(s.reads.map(|reads| format!("{reads:.0}"))),
-        s.runs.to_string(),
-        s.failures.to_string(),
+/// A group as a table.
+pub fn sheet(group: &Group) -> Sheet {
+    let columns = vec![
+        Column::text("policy", "policy"),
+        Column::text("knobs", "knobs"),
+        Column::hidden("series"),
+        Column::hidden("knob_name"),
+        Column::hidden("knob"),
+        Column::estimate("speedup", "speed-up", 2, "×"),
+        Column::number("off_off", "± off/off", 2),
+        Column::share("compute_fraction", "compute"),
+        Column::hidden("ideal_speedup"),
+        Column::share("realised", "realised"),
+        Column::estimate("psnr_db", "PSNR dB", 2, ""),
+        Column::estimate("ssim", "SSIM", 4, ""),
+        Column::estimate("ms_ssim", "MS-SSIM", 4, ""),
+        Column::estimate("lpips", "LPIPS", 4, ""),
+        Column::estimate("flicker_error", "flicker", 4, ""),
+        Column::estimate("warping_error", "warping", 4, ""),
+        Column::estimate("latent_rel_l2", "latent error", 4, ""),
+        Column::mib("cache_claimed_bytes", "claimed MiB"),
+        Column::mib("cache_peak_bytes", "held MiB"),
+        Column::number("reads", "reads", 0),
+        Column::number("runs", "runs", 0),
+        Column::number("failures", "failed", 0),
     ];
-    Row {
-        text,
-        numbers: numbers(s, knobs),
-    }
+    let rows = group.summaries.iter().map(|summary| row(summary, group)).collect();
+    Sheet { columns, rows }
 }
 
-fn numbers(s: &Summary, knobs: &str) -> Vec<(&'static str, String)> {
-    fn plain(value: Option<impl ToString>) -> String {
-        value.map(|value| value.to_string()).unwrap_or_default()
-    }
-    let value = |e: Option<Estimate>| plain(e.map(|e| e.value));
-    let low = |e: Option<Estimate>| plain(e.and_then(|e| e.interval).map(|(low, _)| low));
-    let high = |e: Option<Estimate>| plain(e.and_then(|e| e.interval).map(|(_, high)| high));
+fn row(s: &Summary, group: &Group) -> Vec<Cell> {
+    let off_off = s.speedup.zip(group.off_spread);
+    let is_impossible = s.is_impossible(group.off_spread);
+    let bytes = |bytes: Option<u64>| Cell::from(bytes.map(|bytes| bytes as f64));
     vec![
-        ("policy", s.policy.clone()),
-        ("knobs", knobs.to_string()),
-        ("series", s.series.clone()),
-        ("knob_name", plain(s.knob.as_ref().map(|(name, _)| name))),
-        ("knob", plain(s.knob.as_ref().map(|(_, value)| value))),
-        ("speedup", value(s.speedup)),
-        ("speedup_low", low(s.speedup)),
-        ("speedup_high", high(s.speedup)),
-        ("compute_fraction", plain(s.compute_fraction)),
-        ("ideal_speedup", plain(s.compute_fraction.map(|share| 1.0 / share))),
-        ("realised", plain(s.realised())),
-        ("psnr_db", value(s.psnr_db)),
-        ("psnr_db_low", low(s.psnr_db)),
-        ("psnr_db_high", high(s.psnr_db)),
-        ("ssim", value(s.ssim)),
-        ("ssim_low", low(s.ssim)),
-        ("ssim_high", high(s.ssim)),
-        ("latent_rel_l2", value(s.latent_rel_l2)),
-        ("latent_rel_l2_low", low(s.latent_rel_l2)),
-        ("latent_rel_l2_high", high(s.latent_rel_l2)),
-        ("cache_claimed_bytes", plain(s.cache_claimed_bytes)),
-        ("cache_peak_bytes", plain(s.cache_peak_bytes)),
-        ("reads", plain(s.reads)),
-        ("runs", s.runs.to_string()),
-        ("failures", s.failures.to_string()),
+        s.policy.clone().into(),
+        s.knobs().into(),
+        s.series.clone().into(),
+        s.knob.as_ref().map_or(Cell::default(), |(name, _)| name.clone().into()),
+        s.knob.as_ref().map(|(_, value)| *value).into(),
+        s.speedup.into(),
+        off_off.map(|(speedup, spread)| speedup.value * (spread - 1.0)).into(),
+        s.compute_fraction.into(),
+        s.compute_fraction.map(|share| 1.0 / share).into(),
+        Cell::from(s.realised()).bold(is_impossible),
+        s.psnr_db.into(),
+        s.ssim.into(),
+        s.ms_ssim.into(),
+        s.lpips.into(),
+        s.flicker_error.into(),
+        s.warping_error.into(),
+        s.latent_rel_l2.into(),
+        bytes(s.cache_claimed_bytes),
+        bytes(s.cache_peak_bytes),
+        s.reads.into(),
+        (s.runs as f64).into(),
+        (s.failures as f64).into(),
     ]
 }
 
-fn with_interval(estimate: Option<Estimate>, digits: usize, unit: &str) -> String {
-    match estimate {
-        None => "–".to_string(),
-        Some(Estimate { value, interval: None }) => format!("{value:.digits$}{unit}"),
-        Some(Estimate {
-            value,
-            interval: Some((low, high)),
-        }) => {
-            format!("{value:.digits$}{unit} ± {:.digits$}", (high - low) / 2.0)
-        }
-    }
+/// The line that says what seconds are compared with, and how sure they are.
+pub fn baseline(group: &Group) -> String {
+    let off = group.summaries.iter().filter(|summary| summary.is_off()).count();
+    let Some((label, seconds)) = &group.baseline else {
+        return "No uncached run (policy `off`) succeeded: speed-ups are unknown.".to_string();
+    };
+    let why = if off > 1 {
+        ", the fastest of the uncached configurations"
+    } else {
+        ""
+    };
+    let spread = match group.off_spread {
+        Some(spread) => format!(
+            "Two uncached runs differ by up to {:.0} % of their time.",
+            (spread - 1.0) * 100.0
+        ),
+        None => "There is one uncached run: how far two of them differ is unknown.".to_string(),
+    };
+    format!("Speed-ups are relative to {label} (median {seconds:.2} s){why}. {spread}")
 }

@@ -124,6 +124,7 @@ fn sweep() -> (Vec<RunRow>, Vec<EventRow>) {
                 cache_peak_bytes: Some(if off { 0 } else { 6 << 20 }),
                 psnr_db: (!off).then_some(psnr),
                 ssim: (!off).then_some(1.0 - 10f64.powf(-psnr / 25.0)),
+                lpips: (!off).then_some(10f64.powf(-psnr / 20.0)),
                 latent_rel_l2: (!off).then_some(10f64.powf(-psnr / 20.0) * 4.0),
                 ..RunRow::default()
             };
@@ -266,6 +267,83 @@ fn a_report_shows_every_series_and_says_what_it_was_made_from() {
         table.lines().count(),
         1 + SWEEPS.iter().map(|sweep| sweep.3.len()).sum::<usize>()
     );
+}
+
+/// The sweep is made so that `mix` loses least at any speed, and `random` most.
+#[test]
+fn policies_are_compared_at_equal_speed_and_ranked() {
+    let (runs, events) = sweep();
+    let (_root, directory) = recorded(&runs, &events);
+    let page = fs::read_to_string(write(&directory).unwrap().page).unwrap();
+    let after = |title: &str| page[page.find(title).unwrap()..].to_string();
+    let first_row = |title: &str| {
+        after(title)
+            .lines()
+            .skip_while(|line| !line.starts_with("|---"))
+            .nth(1)
+            .map(String::from)
+    };
+    let best = first_row("### PSNR gained over fewer-steps, clip by clip").unwrap();
+    assert!(
+        best.starts_with("| mix penalty=last |") && best.contains("**"),
+        "{best}"
+    );
+    let ranks = first_row("### Ranks at").unwrap();
+    assert!(ranks.starts_with("| mix penalty=last | 1.00 |"), "{ranks}");
+    let against_mix = after("### PSNR gained over mix penalty=last");
+    let random = against_mix
+        .lines()
+        .find(|line| line.contains("schedule=random"))
+        .unwrap();
+    assert!(random.contains("**-"), "{random}");
+    let csv = fs::read_to_string(directory.join("report/compared.csv")).unwrap();
+    assert!(
+        csv.starts_with("reference,series,speedups,mean_db,reference_mean_db,gained_db,gained_db_low,gained_db_high,")
+    );
+}
+
+/// Speed without quality, or a policy without a curve, leaves nothing to compare: the page says so by its silence.
+#[test]
+fn without_quality_nothing_is_compared() {
+    let (mut runs, events) = sweep();
+    for run in &mut runs {
+        (run.psnr_db, run.latent_rel_l2) = (None, None);
+    }
+    let (_root, directory) = recorded(&runs, &events);
+    let page = fs::read_to_string(write(&directory).unwrap().page).unwrap();
+    assert!(!page.contains("clip by clip") && !page.contains("### Ranks"));
+}
+
+#[test]
+fn a_speed_up_beyond_what_was_saved_is_called_an_error() {
+    let (mut runs, events) = sweep();
+    let page = |runs: &[RunRow]| {
+        let (_root, directory) = recorded(runs, &events);
+        fs::read_to_string(write(&directory).unwrap().page).unwrap()
+    };
+    assert!(!page(&runs).contains("ERROR"));
+    for run in runs.iter_mut().filter(|run| run.label.contains("interval=3")) {
+        run.denoise_s = run.denoise_s.map(|seconds| seconds / 2.0);
+    }
+    assert!(page(&runs).contains("**ERROR: mix penalty=last interval=3 is"));
+}
+
+/// Recordings made before a column was thought of.
+#[test]
+fn a_recording_without_the_newer_columns_can_be_reported() {
+    use polars::prelude::{ParquetReader, ParquetWriter, SerReader};
+    let (runs, events) = sweep();
+    let (_root, directory) = recorded(&runs, &events);
+    let path = directory.join("runs.parquet");
+    let mut frame = ParquetReader::new(fs::File::open(&path).unwrap()).finish().unwrap();
+    for column in ["ms_ssim", "lpips", "flicker_error", "warping_error"] {
+        frame = frame.drop(column).unwrap();
+    }
+    ParquetWriter::new(fs::File::create(&path).unwrap())
+        .finish(&mut frame)
+        .unwrap();
+    let page = fs::read_to_string(write(&directory).unwrap().page).unwrap();
+    assert!(page.contains("PSNR dB") && !page.contains("LPIPS"));
 }
 
 #[test]

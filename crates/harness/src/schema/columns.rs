@@ -205,6 +205,30 @@ pub const RUN_COLUMNS: &[Column] = &[
         "",
         "SSIM, Gaussian window 11, sigma 1.5, valid region, per channel, mean over frames. 1 = identical",
     ),
+    maybe(
+        "ms_ssim",
+        F64,
+        "",
+        "MS-SSIM, five scales, per channel, mean over frames. 1 = identical; null for frames smaller than 161 pixels a side",
+    ),
+    maybe(
+        "lpips",
+        F64,
+        "",
+        "LPIPS v0.1, AlexNet, mean over frames. 0 = identical; null for frames smaller than 64 pixels a side, which is its lower limit",
+    ),
+    maybe(
+        "flicker_error",
+        F64,
+        "",
+        "Root mean square, over frames, pixels and channels in [0, 1], of the difference between the change from frame to frame and that of the uncached run. 0 = identical",
+    ),
+    maybe(
+        "warping_error",
+        F64,
+        "",
+        "The same along the motion of the uncached run, found by matching blocks of 8×8 pixels. 0 = identical",
+    ),
     always("started_at", Text, "RFC 3339, UTC", "When the run began"),
 ];
 
@@ -245,10 +269,11 @@ pub fn markdown() -> String {
     let mut text = String::from(
         "# Columns of the results\n\n\
          Rendered from `crates/harness/src/schema/columns.rs`; a test keeps the two equal \
-         (`UPDATE_SCHEMA=1 cargo test --release -p mixcache-harness` rewrites this file).\n\n\
+         (`UPDATE_SCHEMA=1 cargo test --release` rewrites this file).\n\n\
          A recording is a directory: `experiment.toml` (what was asked for), `machine.json` (the host), \
          `runs.parquet`, `events.parquet`. While it is being made, `journal.jsonl` stands in for the two \
-         Parquet files. A number that is not finite is recorded as null.\n",
+         Parquet files. A number that is not finite is recorded as null. A column that may be null may also be \
+         absent, as in recordings older than the column.\n",
     );
     table(&mut text, "runs.parquet: one row a run", RUN_COLUMNS);
     text.push_str(

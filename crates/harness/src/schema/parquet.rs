@@ -214,7 +214,7 @@ fn read_parquet<T: DeserializeOwned>(path: &Path, expected: &[Column], shape: im
     let names: Vec<&str> = frame.columns().iter().map(|column| column.name().as_str()).collect();
     for column in expected {
         ensure!(
-            names.contains(&column.name),
+            column.nullable || names.contains(&column.name),
             "{}: column `{}` is missing; the file was written by another version of this program",
             path.display(),
             column.name

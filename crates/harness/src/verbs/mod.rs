@@ -9,6 +9,7 @@ pub mod replay;
 pub mod report;
 pub mod scaling;
 pub mod sweep;
+pub mod tables;
 pub mod time;
 pub mod trace;
 pub mod tune;
