@@ -306,6 +306,7 @@ pub struct Loader<'a> {
     device: &'a Device,
     dtype: FloatDType,
     layout: Layout,
+    ignored: &'static [&'static str],
     taken: BTreeSet<String>,
     missing: Vec<String>,
     misshapen: Vec<String>,
@@ -327,10 +328,15 @@ impl<'a> Loader<'a> {
             device,
             dtype,
             layout,
+            ignored: &[],
             taken: BTreeSet::new(),
             missing: vec![],
             misshapen: vec![],
         }
+    }
+    /// Tensors that have one of these in their names may be in the file: no model needs them.
+    pub fn ignoring(self, ignored: &'static [&'static str]) -> Self {
+        Loader { ignored, ..self }
     }
     /// The dtype of the run.
     pub fn dtype(&self) -> FloatDType {
@@ -436,7 +442,7 @@ impl<'a> Loader<'a> {
         let unknown: Vec<String> = weights
             .keys
             .into_keys()
-            .filter(|key| !self.taken.contains(key))
+            .filter(|key| !self.taken.contains(key) && !self.ignored.iter().any(|part| key.contains(part)))
             .collect();
         let mut report = String::new();
         for (what, keys) in [

@@ -180,7 +180,7 @@ impl Subject {
         let device = self.model.device();
         let config = self.model.config();
         let (width, pooled) = config.text_widths();
-        let tokens = RANDOM_TOKENS.min(config.text_len());
+        let tokens = config.padded_text().unwrap_or(RANDOM_TOKENS.min(config.text_len()));
         Ok(match &self.text {
             Text::Words(words) => words.encode(text, device)?,
             Text::Random => Prompt {

@@ -19,6 +19,8 @@ fn the_committed_cases_are_equal() {
         "wan",
         "schedulers/euler",
         "schedulers/unipc",
+        "schedulers/dpmpp",
+        "cogvideox/cog_a",
         "trajectories/teacache",
         "trajectories/dbcache",
         "hunyuan/hy_a",

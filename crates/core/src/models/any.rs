@@ -5,6 +5,7 @@
 )]
 
 use super::Chain;
+use super::cogvideox::{CogVideoX, CogVideoXChain, CogVideoXCond, CogVideoXConfig, CogVideoXCtx};
 use super::hunyuan::{Hunyuan, HunyuanChain, HunyuanCond, HunyuanConfig, HunyuanCtx};
 use super::patch::GridError;
 use super::prompt::{Prompt, PromptShapeError};
@@ -22,6 +23,8 @@ pub enum Config {
     Wan(WanConfig),
     /// Of HunyuanVideo.
     Hunyuan(HunyuanConfig),
+    /// Of CogVideoX.
+    CogVideoX(CogVideoXConfig),
 }
 
 /// A model with its weights on a device.
@@ -30,6 +33,8 @@ pub enum Model {
     Wan(Wan),
     /// HunyuanVideo.
     Hunyuan(Hunyuan),
+    /// CogVideoX.
+    CogVideoX(CogVideoX),
 }
 
 /// A model on latents of one size.
@@ -38,6 +43,8 @@ pub enum ModelChain<'a> {
     Wan(WanChain<'a>),
     /// HunyuanVideo.
     Hunyuan(HunyuanChain<'a>),
+    /// CogVideoX.
+    CogVideoX(CogVideoXChain<'a>),
 }
 
 /// A prompt as a model's chain takes it.
@@ -47,6 +54,8 @@ pub enum Cond {
     Wan(WanCond),
     /// Of HunyuanVideo.
     Hunyuan(HunyuanCond),
+    /// Of CogVideoX.
+    CogVideoX(CogVideoXCond),
 }
 
 /// What stays fixed within one pass.
@@ -55,6 +64,8 @@ pub enum Ctx {
     Wan(WanCtx),
     /// Of HunyuanVideo.
     Hunyuan(HunyuanCtx),
+    /// Of CogVideoX.
+    CogVideoX(CogVideoXCtx),
 }
 
 /// The same expression whichever model it is.
@@ -63,6 +74,7 @@ macro_rules! each {
         match $any {
             $of::Wan($one) => $do,
             $of::Hunyuan($one) => $do,
+            $of::CogVideoX($one) => $do,
         }
     };
 }
@@ -73,6 +85,7 @@ macro_rules! within {
         match ($chain, $ctx) {
             (ModelChain::Wan($one), Ctx::Wan($its)) => $do,
             (ModelChain::Hunyuan($one), Ctx::Hunyuan($its)) => $do,
+            (ModelChain::CogVideoX($one), Ctx::CogVideoX($its)) => $do,
             _ => panic!("a context of another model"),
         }
     };
@@ -81,12 +94,15 @@ macro_rules! within {
 impl Config {
     /// Names of all presets.
     pub fn presets() -> impl Iterator<Item = &'static str> {
-        WanConfig::PRESETS.into_iter().chain(HunyuanConfig::PRESETS)
+        let video_and_text = HunyuanConfig::PRESETS.into_iter().chain(CogVideoXConfig::PRESETS);
+        WanConfig::PRESETS.into_iter().chain(video_and_text)
     }
     /// A preset by name.
     pub fn preset(name: &str) -> Option<Config> {
         let wan = WanConfig::preset(name).map(Config::Wan);
-        wan.or_else(|| HunyuanConfig::preset(name).map(Config::Hunyuan))
+        let hunyuan = || HunyuanConfig::preset(name).map(Config::Hunyuan);
+        let cogvideox = || CogVideoXConfig::preset(name).map(Config::CogVideoX);
+        wan.or_else(hunyuan).or_else(cogvideox)
     }
     /// Number of parameters.
     pub fn parameters(&self) -> u64 {
@@ -102,6 +118,10 @@ impl Config {
             Config::Hunyuan(config) => Config::Hunyuan(HunyuanConfig {
                 double_layers: blocks.div_ceil(3),
                 single_layers: blocks - blocks.div_ceil(3),
+                ..config
+            }),
+            Config::CogVideoX(config) => Config::CogVideoX(CogVideoXConfig {
+                layers: blocks,
                 ..config
             }),
         }
@@ -122,11 +142,19 @@ impl Config {
     pub fn text_len(&self) -> usize {
         each!(Config, self, config => config.text_len)
     }
+    /// Tokens of every prompt, where the text encoder's padding is attended like the rest of its states.
+    pub fn padded_text(&self) -> Option<usize> {
+        match self {
+            Config::CogVideoX(config) => Some(config.text_len),
+            Config::Wan(_) | Config::Hunyuan(_) => None, // padded with zeros by the model; left out
+        }
+    }
     /// Width of the text encoder's states, and of its pooled vector where the model takes one.
     pub fn text_widths(&self) -> (usize, Option<usize>) {
         match self {
             Config::Wan(config) => (config.text_dim, None),
             Config::Hunyuan(config) => (config.text_dim, Some(config.pooled_dim)),
+            Config::CogVideoX(config) => (config.text_dim, None),
         }
     }
     /// Whether the guidance scale is an input of the model: there is no unconditional pass.
@@ -138,6 +166,7 @@ impl Config {
         match self {
             Config::Wan(_) => 16,
             Config::Hunyuan(_) => 24,
+            Config::CogVideoX(_) => 8,
         }
     }
     /// Loads a checkpoint in the authors' or in diffusers' key layout.
@@ -148,6 +177,7 @@ impl Config {
         Ok(match self {
             Config::Wan(config) => Model::Wan(Wan::load(config, weights, device, dtype)?),
             Config::Hunyuan(config) => Model::Hunyuan(Hunyuan::load(config, weights, device, dtype)?),
+            Config::CogVideoX(config) => Model::CogVideoX(CogVideoX::load(config, weights, device, dtype)?),
         })
     }
     /// Random weights, for runs that only measure speed and memory.
@@ -155,6 +185,7 @@ impl Config {
         match self {
             Config::Wan(config) => Model::Wan(Wan::random(config, seed, device, dtype)),
             Config::Hunyuan(config) => Model::Hunyuan(Hunyuan::random(config, seed, device, dtype)),
+            Config::CogVideoX(config) => Model::CogVideoX(CogVideoX::random(config, seed, device, dtype)),
         }
     }
 }
@@ -165,6 +196,7 @@ impl Model {
         match self {
             Model::Wan(wan) => Config::Wan(wan.config().clone()),
             Model::Hunyuan(hunyuan) => Config::Hunyuan(hunyuan.config().clone()),
+            Model::CogVideoX(cogvideox) => Config::CogVideoX(cogvideox.config().clone()),
         }
     }
     /// Where its weights lie.
@@ -190,6 +222,7 @@ impl Model {
                 assert_eq!(batch, 1, "HunyuanVideo runs one prompt a pass");
                 ModelChain::Hunyuan(hunyuan.on(grid, text_tokens)?)
             }
+            Model::CogVideoX(cogvideox) => ModelChain::CogVideoX(cogvideox.on(grid, batch, text_tokens)?),
         })
     }
     /// Prepares a prompt. `guidance` matters only where the model embeds it.
@@ -200,6 +233,7 @@ impl Model {
         Ok(match self {
             Model::Wan(wan) => Cond::Wan(wan.condition(prompt.states)?),
             Model::Hunyuan(hunyuan) => Cond::Hunyuan(hunyuan.condition(prompt, guidance)?),
+            Model::CogVideoX(cogvideox) => Cond::CogVideoX(cogvideox.condition(prompt.states)?),
         })
     }
 }
@@ -210,11 +244,18 @@ impl Cond {
     /// # Panics
     /// Where the model embeds its guidance: it runs one prompt a pass.
     pub fn batch(conds: Vec<Cond>) -> Cond {
-        let of_wan = |cond| match cond {
-            Cond::Wan(cond) => cond,
-            Cond::Hunyuan(_) => panic!("HunyuanVideo runs one prompt a pass"),
-        };
-        Cond::Wan(WanCond::batch(conds.into_iter().map(of_wan).collect()))
+        let (mut wan, mut cogvideox) = (vec![], vec![]);
+        for cond in conds {
+            match cond {
+                Cond::Wan(cond) => wan.push(cond),
+                Cond::CogVideoX(cond) => cogvideox.push(cond),
+                Cond::Hunyuan(_) => panic!("HunyuanVideo runs one prompt a pass"),
+            }
+        }
+        match cogvideox.is_empty() {
+            true => Cond::Wan(WanCond::batch(wan)),
+            false => Cond::CogVideoX(CogVideoXCond::batch(cogvideox)),
+        }
     }
 }
 
@@ -260,6 +301,10 @@ impl Dit for ModelChain<'_> {
             (ModelChain::Hunyuan(chain), Cond::Hunyuan(cond)) => {
                 let (hidden, ctx) = chain.embed(latent, timestep, cond);
                 (hidden, Ctx::Hunyuan(ctx))
+            }
+            (ModelChain::CogVideoX(chain), Cond::CogVideoX(cond)) => {
+                let (hidden, ctx) = chain.embed(latent, timestep, cond);
+                (hidden, Ctx::CogVideoX(ctx))
             }
             _ => panic!("a condition of another model"),
         }

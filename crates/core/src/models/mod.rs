@@ -3,8 +3,10 @@
 //! One file and one folder a model, what they share beside them. [`Model`] is the only list.
 
 mod any;
+pub mod cogvideox;
 mod config;
 pub mod hunyuan;
+mod modulation;
 pub mod ops;
 mod patch;
 mod prompt;
