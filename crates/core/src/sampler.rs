@@ -40,7 +40,7 @@ impl SamplerKind {
             SamplerKind::Ddim => Grid::CogVideoX,
         }
     }
-    /// What it takes for a prediction.
+    /// What a model must predict for it.
     pub fn prediction(self) -> Prediction {
         match self {
             SamplerKind::Euler | SamplerKind::Unipc | SamplerKind::Dpmpp => Prediction::Flow,

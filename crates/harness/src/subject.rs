@@ -3,12 +3,13 @@
 use crate::experiment::Experiment;
 use crate::machine::Machine;
 use crate::metrics::Frames;
-use crate::runner::Reference;
+use crate::runner::{Reference, name_of};
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{FloatDType, Tensor, TensorData};
 use mixcache_core::codec::PatchCodec;
 use mixcache_core::mini::{self, Mini};
 use mixcache_core::models::{Cond, Config, Model, ModelChain, Prompt};
+use mixcache_core::sampler::Prediction;
 use mixcache_core::tensors::Latent;
 use mixcache_core::text::Vocabulary;
 use mixcache_core::weights::Weights;
@@ -46,8 +47,24 @@ enum Text {
 /// Decides what will run: the experiment itself, or its stand-in. Loads nothing.
 ///
 /// # Errors
-/// When the model cannot be had, cannot be held, or is not known, and there is no stand-in.
-pub fn settle(mut experiment: Experiment) -> Result<Experiment> {
+/// When the model cannot be had, cannot be held, or is not known, and there is no stand-in; when the solver is
+/// not one for what the model predicts.
+pub fn settle(experiment: Experiment) -> Result<Experiment> {
+    let settled = substituted(experiment)?;
+    let (name, kind) = (&settled.model.name, settled.sampler.kind);
+    let (expected, known) = match preset(name)?.prediction() {
+        Prediction::Flow => ("the velocity of a flow", "euler, unipc or dpmpp"),
+        Prediction::V => ("v at constant variance", "ddim"),
+    };
+    ensure!(
+        kind.prediction() == preset(name)?.prediction(),
+        "`sampler.kind = \"{}\"`: {name} predicts {expected}, expected {known}",
+        name_of(&kind)
+    );
+    Ok(settled)
+}
+
+fn substituted(mut experiment: Experiment) -> Result<Experiment> {
     let name = &experiment.model.name;
     let config = preset(name)?;
     let (dtype, on_cpu) = (dtype(&experiment.model.dtype)?, experiment.model.device == "cpu");

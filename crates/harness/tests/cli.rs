@@ -226,7 +226,12 @@ fn bad_input_is_one_clear_error_and_leaves_nothing_behind() {
         ("steps = 6", "steps = \"six\"", vec!["tiny.toml", "steps", "six"]),
         ("steps = 6", "steps = 0", vec!["sampler.steps", "at least one"]),
         ("steps = 6", "steps = ", vec!["tiny.toml", "line 15"]),
-        ("kind = \"unipc\"", "kind = \"ddim\"", vec!["ddim", "euler", "unipc"]),
+        ("kind = \"unipc\"", "kind = \"heun\"", vec!["heun", "euler", "unipc"]),
+        (
+            "kind = \"unipc\"",
+            "kind = \"ddim\"",
+            vec!["sampler.kind", "wan-mini predicts the velocity", "unipc"],
+        ),
         (
             "interval = [2, 3]",
             "interval = 0",
@@ -309,6 +314,7 @@ fn a_model_that_cannot_be_had_gives_its_stand_in_and_says_so_everywhere() {
     for (name, model, stand_in, blocks) in [
         ("wan14b", "wan2.1-t2v-14b", "wan-mini", 8),
         ("hunyuan", "hunyuan-video", "hunyuan-mini", 7),
+        ("cogvideox5b", "cogvideox-5b", "wan-mini", 8),
     ] {
         gives_its_stand_in(name, model, stand_in, blocks);
     }

@@ -20,6 +20,7 @@ fn the_committed_cases_are_equal() {
         "schedulers/euler",
         "schedulers/unipc",
         "schedulers/dpmpp",
+        "schedulers/ddim",
         "cogvideox/cog_a",
         "trajectories/teacache",
         "trajectories/dbcache",

@@ -10,6 +10,7 @@ use super::hunyuan::{Hunyuan, HunyuanChain, HunyuanCond, HunyuanConfig, HunyuanC
 use super::patch::GridError;
 use super::prompt::{Prompt, PromptShapeError};
 use super::wan::{Wan, WanChain, WanCond, WanConfig, WanCtx};
+use crate::sampler::Prediction;
 use crate::tensors::{Hidden, Latent};
 use crate::weights::{Weights, WeightsError};
 use burn::tensor::{Device, FloatDType};
@@ -160,6 +161,13 @@ impl Config {
     /// Whether the guidance scale is an input of the model: there is no unconditional pass.
     pub fn embeds_guidance(&self) -> bool {
         matches!(self, Config::Hunyuan(_))
+    }
+    /// What it predicts, which decides the solvers that it goes with.
+    pub fn prediction(&self) -> Prediction {
+        match self {
+            Config::Wan(_) | Config::Hunyuan(_) => Prediction::Flow,
+            Config::CogVideoX(_) => Prediction::V,
+        }
     }
     /// Frames a second of the videos that the authors' models make.
     pub fn fps(&self) -> u16 {

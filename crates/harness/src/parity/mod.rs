@@ -105,7 +105,9 @@ pub fn compare(folder: &Path, device: &Device) -> Result<Vec<Finding>> {
             "cogvideox_transformer" => transformers::compare(&mut case, &path, &json, cogvideox::reference::run_case),
             "wan_cfg_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_wan),
             "hunyuan_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_hunyuan),
-            "scheduler_euler" | "scheduler_unipc" | "scheduler_dpmpp" => schedulers::compare(&mut case, &path, &json),
+            "scheduler_euler" | "scheduler_unipc" | "scheduler_dpmpp" | "scheduler_ddim" => {
+                schedulers::compare(&mut case, &path, &json)
+            }
             "video_metrics" => metrics::compare(&mut case, &path, &json),
             _ => {
                 case.not_covered(format!("kind {kind}"));

@@ -16,7 +16,8 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> 
     let kind = match json["kind"].as_str() {
         Some("scheduler_euler") => SamplerKind::Euler,
         Some("scheduler_unipc") => SamplerKind::Unipc,
-        _ => SamplerKind::Dpmpp,
+        Some("scheduler_dpmpp") => SamplerKind::Dpmpp,
+        _ => SamplerKind::Ddim,
     };
     let (sigma_tolerance, latent_tolerance) = (
         number(json, "/tolerance/sigmas_max_abs")?,

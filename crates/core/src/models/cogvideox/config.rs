@@ -196,6 +196,12 @@ mod tests {
         "time_embed_dim": 512, "timestep_activation_fn": "silu", "use_rotary_positional_embeddings": true}"#;
 
     #[test]
+    fn the_published_model_has_as_many_parameters_as_diffusers_builds() {
+        let published = CogVideoXConfig::preset("cogvideox-5b").unwrap();
+        assert_eq!(published.parameters(), 5_570_283_072);
+    }
+
+    #[test]
     fn the_published_config_names_the_preset() {
         let preset = CogVideoXConfig::preset("cogvideox-5b").unwrap();
         assert_eq!(CogVideoXConfig::parse(PUBLISHED).unwrap(), preset);
@@ -225,9 +231,11 @@ mod tests {
         let [frames, rows, columns] = cogvideox.places([13, 30, 45]);
         assert_eq!((frames[12], rows[29], columns[44]), (12.0, 29.0, 44.0));
         assert_eq!((frames[1], rows[1], columns[1]), (1.0, 1.0, 1.0));
-        // Half as wide as high: it fills the height, and lies in the middle of the width.
-        let [_, rows, columns] = cogvideox.places([1, 20, 10]);
-        assert_eq!((rows[0], rows[10]), (0.0, 15.0));
-        assert_eq!(columns[0], 15.0);
+        // As diffusers 0.36.0 places them: 24×40 becomes 27×45, two rows from the top, half of three rounded to even.
+        let [_, rows, columns] = cogvideox.places([1, 24, 40]);
+        let expected = [(rows[0], 2.0), (rows[1], 3.121_376_81), (rows[23], 27.791_666_67)];
+        for (place, expected) in expected.into_iter().chain([(columns[1], 1.125), (columns[39], 43.875)]) {
+            assert!((place - expected).abs() < 1e-8, "{place}, expected {expected}"); // as many digits are given
+        }
     }
 }
