@@ -8,6 +8,8 @@ mod ddim;
 pub mod denoise;
 pub mod device;
 pub mod dpmpp;
+pub mod fake;
+pub mod inventory;
 pub mod kernels;
 pub mod linear;
 pub mod mini;

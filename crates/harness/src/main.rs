@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use mixcache_harness::verbs::{
-    calibrate, dynamics, export, list, parity, replay, report, scaling, sweep, time, trace, verify,
+    calibrate, dynamics, export, fake_weights, list, parity, replay, report, scaling, sweep, time, trace, verify,
 };
 
 /// Keeps the memory of a pass for the next one: fresh pages cost 3 % of a pass of wan-mini.
@@ -31,6 +31,7 @@ enum Verb {
     Report(report::Args),
     Export(export::Args),
     Parity(parity::Args),
+    FakeWeights(fake_weights::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -50,6 +51,7 @@ fn main() -> std::process::ExitCode {
         Verb::Report(args) => report::run(args),
         Verb::Export(args) => export::run(args),
         Verb::Parity(args) => parity::run(args),
+        Verb::FakeWeights(args) => fake_weights::run(args),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

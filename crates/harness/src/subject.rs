@@ -1,14 +1,15 @@
 //! The model under test, with what turns prompts into conditions and latents into frames.
 
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, WireModel};
 use crate::machine::Machine;
 use crate::metrics::Frames;
 use crate::runner::{Reference, name_of};
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{FloatDType, Tensor, TensorData};
 use mixcache_core::codec::PatchCodec;
+use mixcache_core::fake;
 use mixcache_core::mini::{self, Mini};
-use mixcache_core::models::{Cond, Config, Model, ModelChain, Prompt};
+use mixcache_core::models::{Cond, Config, Model, ModelChain, Prompt, checkpoint};
 use mixcache_core::sampler::Prediction;
 use mixcache_core::tensors::Latent;
 use mixcache_core::text::Vocabulary;
@@ -66,7 +67,7 @@ pub fn settle(experiment: Experiment) -> Result<Experiment> {
 
 fn substituted(mut experiment: Experiment) -> Result<Experiment> {
     let name = &experiment.model.name;
-    let config = preset(name)?;
+    let config = sizes_of(&experiment.model)?;
     let (dtype, on_cpu) = (dtype(&experiment.model.dtype)?, experiment.model.device == "cpu");
     let needed_gib = config.parameters() as f64 * bytes_of(dtype) as f64 / (1u64 << 30) as f64;
     let is_embedded = mini::find(name).is_some();
@@ -83,6 +84,11 @@ fn substituted(mut experiment: Experiment) -> Result<Experiment> {
         if !is_embedded {
             experiment.substituted = "random text states for the prompts; latents are not decoded".into();
         }
+        experiment.substituted = remarks(&experiment.model, &config)?
+            .into_iter()
+            .chain((!experiment.substituted.is_empty()).then_some(experiment.substituted))
+            .collect::<Vec<_>>()
+            .join("; ");
         return Ok(experiment);
     }
     if on_cpu {
@@ -91,6 +97,37 @@ fn substituted(mut experiment: Experiment) -> Result<Experiment> {
     }
     experiment.substituted = "random weights: speed only".into();
     Ok(experiment)
+}
+
+/// The sizes of the model that will run: those that a checkpoint comes with, or the preset's.
+///
+/// # Errors
+/// When the model is not known, or the checkpoint is of another.
+fn sizes_of(model: &WireModel) -> Result<Config> {
+    let asked = preset(&model.name)?;
+    let Some(path) = &model.weights else { return Ok(asked) };
+    let found = checkpoint::sizes(path)?.unwrap_or(asked.clone());
+    let is_other = found.name() != asked.name() && Config::preset(found.name()).is_some();
+    ensure!(
+        found.family() == asked.family() && !is_other,
+        "{} holds {} ({}), the experiment runs {} ({}): choose an experiment for that model, or another checkpoint",
+        path.display(),
+        found.name(),
+        found.shown(),
+        asked.name(),
+        asked.shown()
+    );
+    Ok(found)
+}
+
+/// What every row must say of a checkpoint that is not the published one.
+fn remarks(model: &WireModel, found: &Config) -> Result<Vec<String>> {
+    let path = model.weights.as_deref().expect("a checkpoint was given");
+    let asked = preset(&model.name)?;
+    let weights = Weights::open(&checkpoint::transformer(path))?;
+    let random = weights.note(fake::NOTE).map(|seed| format!("random weights, {seed}"));
+    let resized = (*found != asked).then(|| format!("{} instead of {}", found.shown(), asked.name()));
+    Ok(random.into_iter().chain(resized).collect())
 }
 
 /// The block that each unit of a model's chain belongs to.
@@ -147,14 +184,18 @@ impl Subject {
                 codec: Some(codec),
             });
         }
-        let config = Config::preset(&model.name).expect("settled");
+        let config = sizes_of(model)?;
         let fps = config.fps();
         let (transformer, weights, trained) = match &model.weights {
-            Some(path) => (
-                config.load(Weights::open(path)?, &device, dtype)?,
-                path.display().to_string(),
-                true,
-            ),
+            Some(path) => {
+                let weights = Weights::open(&checkpoint::transformer(path))?;
+                let is_random = weights.note(fake::NOTE).is_some();
+                (
+                    config.load(weights, &device, dtype)?,
+                    path.display().to_string(),
+                    !is_random,
+                )
+            }
             None => (config.random(0, &device, dtype), "random, seed 0".into(), false),
         };
         let [t, h, w] = STRIDES;

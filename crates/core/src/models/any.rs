@@ -6,10 +6,13 @@
 
 use super::Chain;
 use super::cogvideox::{CogVideoX, CogVideoXChain, CogVideoXCond, CogVideoXConfig, CogVideoXCtx};
+use super::config::ConfigError;
 use super::hunyuan::{Hunyuan, HunyuanChain, HunyuanCond, HunyuanConfig, HunyuanCtx};
+use super::likeness::likeness;
 use super::patch::GridError;
 use super::prompt::{Prompt, PromptShapeError};
 use super::wan::{Wan, WanChain, WanCond, WanConfig, WanCtx};
+use crate::inventory::{Asked, KeyLayout};
 use crate::sampler::Prediction;
 use crate::tensors::{Hidden, Latent};
 use crate::weights::{Weights, WeightsError};
@@ -105,6 +108,51 @@ impl Config {
         let cogvideox = || CogVideoXConfig::preset(name).map(Config::CogVideoX);
         wan.or_else(hunyuan).or_else(cogvideox)
     }
+    /// Sizes and kind of model of a `config.json`, in the authors' or in diffusers' keys.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it describes no model that is supported.
+    pub fn parse(json: &str) -> Result<Config, ConfigError> {
+        // Keys that every file of a model has, in either style.
+        let has = |key: &str| json.contains(&format!("\"{key}\""));
+        if has("mm_double_blocks_depth") || has("num_single_layers") {
+            HunyuanConfig::parse(json).map(Config::Hunyuan)
+        } else if has("time_embed_dim") {
+            CogVideoXConfig::parse(json).map(Config::CogVideoX)
+        } else {
+            WanConfig::parse(json).map(Config::Wan)
+        }
+    }
+    /// Name of the kind of model, whatever its sizes.
+    pub fn family(&self) -> &'static str {
+        match self {
+            Config::Wan(_) => "Wan",
+            Config::Hunyuan(_) => "HunyuanVideo",
+            Config::CogVideoX(_) => "CogVideoX",
+        }
+    }
+    /// Its name: a preset's, or of other sizes that of the kind.
+    pub fn name(&self) -> &str {
+        each!(Config, self, config => &config.name)
+    }
+    /// Kind and sizes in words.
+    pub fn shown(&self) -> String {
+        let blocks = match self {
+            Config::Wan(config) => config.layers.to_string(),
+            Config::Hunyuan(config) => format!("{} + {}", config.double_layers, config.single_layers),
+            Config::CogVideoX(config) => config.layers.to_string(),
+        };
+        let width = each!(Config, self, config => config.dim);
+        format!("{}, {blocks} blocks of width {width}", self.family())
+    }
+    /// What a model of these sizes asks a checkpoint for.
+    pub fn inventory(&self, layout: KeyLayout) -> Vec<Asked> {
+        match self.clone() {
+            Config::Wan(config) => Wan::inventory(config, layout),
+            Config::Hunyuan(config) => Hunyuan::inventory(config, layout),
+            Config::CogVideoX(config) => CogVideoX::inventory(config, layout),
+        }
+    }
     /// Number of parameters.
     pub fn parameters(&self) -> u64 {
         each!(Config, self, config => config.parameters())
@@ -180,12 +228,19 @@ impl Config {
     /// Loads a checkpoint in the authors' or in diffusers' key layout.
     ///
     /// # Errors
-    /// [`WeightsError::Mismatch`] naming what is missing, misshapen or unknown.
+    /// [`WeightsError::Mismatch`] naming what is missing, misshapen or unknown, and what the checkpoint looks like.
     pub fn load(self, weights: Weights, device: &Device, dtype: FloatDType) -> Result<Model, WeightsError> {
-        Ok(match self {
-            Config::Wan(config) => Model::Wan(Wan::load(config, weights, device, dtype)?),
-            Config::Hunyuan(config) => Model::Hunyuan(Hunyuan::load(config, weights, device, dtype)?),
-            Config::CogVideoX(config) => Model::CogVideoX(CogVideoX::load(config, weights, device, dtype)?),
+        let (found, expected) = (likeness(&weights), self.shown());
+        let loaded = match self {
+            Config::Wan(config) => Wan::load(config, weights, device, dtype).map(Model::Wan),
+            Config::Hunyuan(config) => Hunyuan::load(config, weights, device, dtype).map(Model::Hunyuan),
+            Config::CogVideoX(config) => CogVideoX::load(config, weights, device, dtype).map(Model::CogVideoX),
+        };
+        loaded.map_err(|mut error| {
+            if let (WeightsError::Mismatch { likeness, .. }, Some(found)) = (&mut error, found) {
+                *likeness = format!("they look like {found}; expected was {expected}\n");
+            }
+            error
         })
     }
     /// Random weights, for runs that only measure speed and memory.

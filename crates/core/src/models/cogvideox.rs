@@ -17,6 +17,7 @@ pub mod reference;
 pub use chain::{CogVideoXChain, CogVideoXCtx};
 pub use config::CogVideoXConfig;
 
+use crate::inventory::{Asked, KeyLayout};
 use crate::linear::Linear;
 use crate::models::modulation::Modulation;
 use crate::models::ops::project;
@@ -94,6 +95,12 @@ impl CogVideoX {
     /// Random weights, for runs that only measure speed and memory.
     pub fn random(config: CogVideoXConfig, seed: u64, device: &Device, dtype: FloatDType) -> CogVideoX {
         CogVideoX::build(config, device, &mut Loader::random(seed, device, dtype))
+    }
+    /// What a model of these sizes asks a checkpoint for.
+    pub fn inventory(config: CogVideoXConfig, layout: KeyLayout) -> Vec<Asked> {
+        Loader::listing(keys::of(layout), |device, loader| {
+            CogVideoX::build(config, device, loader);
+        })
     }
     fn build(config: CogVideoXConfig, device: &Device, loader: &mut Loader) -> CogVideoX {
         let (d, time) = (config.dim, config.time_dim);

@@ -17,6 +17,7 @@ mod refiner;
 pub use chain::{HunyuanChain, HunyuanCtx};
 pub use config::HunyuanConfig;
 
+use crate::inventory::{Asked, KeyLayout};
 use crate::linear::Linear;
 use crate::models::modulation::Modulation;
 use crate::models::ops::project;
@@ -105,6 +106,12 @@ impl Hunyuan {
     /// Random weights, for runs that only measure speed and memory.
     pub fn random(config: HunyuanConfig, seed: u64, device: &Device, dtype: FloatDType) -> Hunyuan {
         Hunyuan::build(config, device, &mut Loader::random(seed, device, dtype))
+    }
+    /// What a model of these sizes asks a checkpoint for.
+    pub fn inventory(config: HunyuanConfig, layout: KeyLayout) -> Vec<Asked> {
+        Loader::listing(keys::of(layout), |device, loader| {
+            Hunyuan::build(config, device, loader);
+        })
     }
     fn build(config: HunyuanConfig, device: &Device, loader: &mut Loader) -> Hunyuan {
         let d = config.dim;

@@ -12,6 +12,7 @@ pub mod reference;
 pub use chain::{WanChain, WanCtx};
 pub use config::WanConfig;
 
+use crate::inventory::{Asked, KeyLayout};
 use crate::linear::Linear;
 use crate::models::ops::{project, project_gelu};
 use crate::models::prompt::{PromptShapeError, check_states};
@@ -78,6 +79,12 @@ impl Wan {
     /// Random weights, for runs that only measure speed and memory.
     pub fn random(config: WanConfig, seed: u64, device: &Device, dtype: FloatDType) -> Wan {
         Wan::build(config, device, &mut Loader::random(seed, device, dtype))
+    }
+    /// What a model of these sizes asks a checkpoint for.
+    pub fn inventory(config: WanConfig, layout: KeyLayout) -> Vec<Asked> {
+        Loader::listing(keys::of(layout), |device, loader| {
+            Wan::build(config, device, loader);
+        })
     }
     fn build(config: WanConfig, device: &Device, loader: &mut Loader) -> Wan {
         let d = config.dim;

@@ -2,6 +2,7 @@
 //! keeps queries, keys and values apart, and the modulations of attention and feed-forward
 //! (`scripts/convert_cogvideox_to_diffusers.py`).
 
+use crate::inventory::KeyLayout;
 use crate::weights::{Layout, Part, Place, Weights};
 
 /// In front of every key of the authors' checkpoint.
@@ -31,23 +32,30 @@ const RENAMED: [(&str, &str); 14] = [
 
 /// The layout of this checkpoint.
 pub fn layout(weights: &Weights) -> Layout {
-    if weights.keys().any(|key| key.starts_with(PREFIX)) {
-        authors
+    let is_diffusers = !weights.keys().any(|key| key.starts_with(PREFIX));
+    of(if is_diffusers {
+        KeyLayout::Diffusers
     } else {
-        diffusers
+        KeyLayout::Original
+    })
+}
+
+/// Where each tensor stands in a layout.
+pub fn of(layout: KeyLayout) -> Layout {
+    match layout {
+        KeyLayout::Original => authors,
+        KeyLayout::Diffusers => diffusers,
     }
 }
 
-/// The authors' layout.
-pub fn authors(place: Place) -> Place {
+fn authors(place: Place) -> Place {
     Place {
         key: format!("{PREFIX}{}", place.key),
         part: place.part,
     }
 }
 
-/// diffusers' layout.
-pub fn diffusers(place: Place) -> Place {
+fn diffusers(place: Place) -> Place {
     let Place { key, part } = place.renamed(&RENAMED);
     if let Some((block, rest)) = numbered(&key, "query_layernorm_list.") {
         return whole(format!("transformer_blocks.{block}.attn1.norm_q.{rest}"));
