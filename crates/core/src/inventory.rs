@@ -1,6 +1,7 @@
 //! What a model asks a checkpoint for: names and shapes of all its tensors, without any numbers.
 
 use crate::weights::Place;
+use burn::tensor::{DType, FloatDType};
 use std::collections::BTreeMap;
 
 /// How a checkpoint names its tensors.
@@ -21,6 +22,8 @@ pub struct Asked {
     pub file: Place,
     /// Its shape, which is the file's along all axes but that of a part.
     pub shape: Vec<usize>,
+    /// What it is kept in on the device.
+    pub dtype: FloatDType,
 }
 
 impl Asked {
@@ -35,6 +38,10 @@ impl Asked {
     /// Numbers that are asked for.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
+    }
+    /// Bytes of them on the device.
+    pub fn device_bytes(&self) -> u64 {
+        (self.len() * DType::from(self.dtype).size()) as u64
     }
     /// Whether it has no numbers.
     pub fn is_empty(&self) -> bool {

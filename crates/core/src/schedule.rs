@@ -1,6 +1,7 @@
 //! Noise levels of a run and the timesteps the model is given for them.
 
 use serde::{Deserialize, Serialize};
+use std::f64::consts::PI;
 
 /// How the noise levels are laid out. `shift` moves steps towards the noisy end:
 /// `σ = shift·u/(1 + (shift − 1)·u)`, but for CogVideoX.
@@ -26,6 +27,19 @@ pub enum Grid {
     CogVideoX,
 }
 
+/// How the guidance scale goes through a run.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Course {
+    /// The same in every step.
+    #[default]
+    Constant,
+    /// CogVideoX's dynamic guidance, `1 + w·(1 − cos(π·((T − t)/T)⁵))/2`, as its authors' sampler and diffusers run
+    /// it: `t` is the timestep of 1000, not the step of `T`, so the scale does not rise with time as meant but jumps
+    /// between 1 and `1 + w`.
+    CogvideoxDynamic,
+}
+
 /// Noise levels and timesteps of a run, from noise to data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
@@ -34,6 +48,8 @@ pub struct Schedule {
     pub sigmas: Vec<f32>,
     /// What the model is given at each step, in (0, 1000].
     pub timesteps: Vec<f32>,
+    /// How the guidance scale goes.
+    pub course: Course,
 }
 
 impl Schedule {
@@ -73,7 +89,26 @@ impl Schedule {
             })
             .collect();
         sigmas.push(0.0);
-        Schedule { sigmas, timesteps }
+        Schedule {
+            sigmas,
+            timesteps,
+            course: Course::Constant,
+        }
+    }
+    /// With another course of the guidance scale.
+    pub fn with_course(self, course: Course) -> Schedule {
+        Schedule { course, ..self }
+    }
+    /// The guidance scale at a step of a run whose scale is `w`.
+    pub fn scale(&self, w: f32, step: usize) -> f32 {
+        let (steps, timestep) = (self.steps() as f64, self.timesteps[step] as f64);
+        match self.course {
+            Course::Constant => w,
+            Course::CogvideoxDynamic => {
+                let angle = PI * ((steps - timestep) / steps).powi(5);
+                (1.0 + w as f64 * (1.0 - angle.cos()) / 2.0) as f32
+            }
+        }
     }
     /// Number of steps.
     pub fn steps(&self) -> usize {
@@ -146,6 +181,28 @@ mod tests {
         let alphas = cogvideox_alphas(1.0);
         // arXiv 2305.08891, table 1: √ᾱ_T = 0.068265.
         assert!((alphas[999] - 0.068265).abs() < 5e-7, "{}", alphas[999]);
+    }
+
+    #[test]
+    fn dynamic_guidance_jumps_as_it_does_in_diffusers() {
+        let schedule = Schedule::new(Grid::CogVideoX, 50, 1.0).with_course(Course::CogvideoxDynamic);
+        // `pipeline_cogvideox.py`'s formula in Python, for t = 999, 979, 519, 499, 19 of 50 steps at scale 6.
+        for (step, expected) in [
+            (0, 2.291_487_174_551_452),
+            (1, 2.543_502_866_764_631_8),
+            (24, 6.985_373_217_572_254),
+            (25, 1.521_265_693_502_664_3),
+            (49, 1.123_397_939_968_981),
+        ] {
+            let scale = schedule.scale(6.0, step) as f64;
+            // The angle is up to eight million radians: a rounding of f64 there is 1e-9 of them; then one of f32.
+            assert!(
+                (scale - expected).abs() < 1e-6,
+                "step {step}: {scale}, expected {expected}"
+            );
+        }
+        let constant = Schedule::new(Grid::CogVideoX, 50, 1.0);
+        assert!((0..50).all(|step| constant.scale(6.0, step) == 6.0));
     }
 
     #[test]

@@ -356,14 +356,15 @@ impl<'a> Loader<'a> {
         device.seed(seed);
         Loader::new(Source::Random, std::convert::identity, device, dtype)
     }
-    /// What `build` asks for in a checkpoint of this layout. The tensors it gets are stand-ins.
-    pub fn listing(layout: Layout, build: impl FnOnce(&Device, &mut Loader)) -> Vec<Asked> {
-        let device = Device::flex();
-        let mut loader = Loader::new(Source::None(vec![]), layout, &device, FloatDType::F32);
-        build(&device, &mut loader);
-        match loader.source {
+    /// Takes nothing: notes what is asked for in a checkpoint of this layout, and hands out stand-ins.
+    pub fn listing(layout: Layout, device: &'a Device, dtype: FloatDType) -> Self {
+        Loader::new(Source::None(vec![]), layout, device, dtype)
+    }
+    /// What was asked of a [`Loader::listing`].
+    pub fn into_asked(self) -> Vec<Asked> {
+        match self.source {
             Source::None(asked) => asked,
-            Source::Files(_) | Source::Random => unreachable!("made above"),
+            Source::Files(_) | Source::Random => vec![],
         }
     }
     fn new(source: Source, layout: Layout, device: &'a Device, dtype: FloatDType) -> Self {
@@ -445,6 +446,7 @@ impl<'a> Loader<'a> {
                     own: place.clone(),
                     file: (self.layout)(place),
                     shape: stored.to_vec(),
+                    dtype,
                 });
                 return Tensor::zeros([1; D], self.device);
             }

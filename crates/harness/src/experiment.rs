@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use mixcache_core::denoise::Guidance;
 use mixcache_core::sampler::SamplerKind;
+use mixcache_core::schedule::Course;
 use mixcache_policies::PolicySpec;
 use mixcache_policies::data::{Data, MagRatios, MixCalibration, Recorded, TeaCoefficients};
 use serde::{Deserialize, Serialize};
@@ -116,6 +117,9 @@ pub struct WireSampler {
     pub shift: f64,
     /// Guidance scale w.
     pub guidance: f32,
+    /// How the guidance scale goes through a run; policies are told the scale itself.
+    #[serde(default)]
+    pub guidance_course: Course,
     /// How guidance is run; two passes a step where the model leaves a choice and the file makes none.
     pub guidance_mode: Option<GuidanceMode>,
     /// First steps in which no policy may reuse.

@@ -1,13 +1,14 @@
 //! The model under test, with what turns prompts into conditions and latents into frames.
 
 use crate::experiment::{Experiment, WireModel};
-use crate::machine::Machine;
+use crate::memory::Need;
 use crate::metrics::Frames;
 use crate::runner::{Reference, name_of};
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{FloatDType, Tensor, TensorData};
 use mixcache_core::codec::PatchCodec;
 use mixcache_core::fake;
+use mixcache_core::inventory::KeyLayout;
 use mixcache_core::mini::{self, Mini};
 use mixcache_core::models::{Cond, Config, Model, ModelChain, Prompt, checkpoint};
 use mixcache_core::sampler::Prediction;
@@ -48,7 +49,7 @@ enum Text {
 /// Decides what will run: the experiment itself, or its stand-in. Loads nothing.
 ///
 /// # Errors
-/// When the model cannot be had, cannot be held, or is not known, and there is no stand-in; when the solver is
+/// When the model cannot be had, or is not known, and there is no stand-in; when the solver is
 /// not one for what the model predicts.
 pub fn settle(experiment: Experiment) -> Result<Experiment> {
     let settled = substituted(experiment)?;
@@ -68,19 +69,12 @@ pub fn settle(experiment: Experiment) -> Result<Experiment> {
 fn substituted(mut experiment: Experiment) -> Result<Experiment> {
     let name = &experiment.model.name;
     let config = sizes_of(&experiment.model)?;
-    let (dtype, on_cpu) = (dtype(&experiment.model.dtype)?, experiment.model.device == "cpu");
-    let needed_gib = config.parameters() as f64 * bytes_of(dtype) as f64 / (1u64 << 30) as f64;
+    let on_cpu = experiment.model.device == "cpu";
     let is_embedded = mini::find(name).is_some();
     if is_embedded && experiment.model.weights.is_none() {
         return Ok(experiment);
     }
     if experiment.model.weights.is_some() {
-        let memory_gib = Machine::detect().memory_gib.unwrap_or(f64::INFINITY);
-        ensure!(
-            !on_cpu || needed_gib < memory_gib,
-            "{name} needs {needed_gib:.1} GiB for its weights in {}, this machine has {memory_gib:.1} GiB: choose another device or dtype",
-            experiment.model.dtype
-        );
         if !is_embedded {
             experiment.substituted = "random text states for the prompts; latents are not decoded".into();
         }
@@ -154,8 +148,24 @@ pub fn preset(name: &str) -> Result<Config> {
 }
 
 impl Subject {
-    /// Loads what [`settle`] decided on.
+    /// Loads what [`settle`] decided on, once it is known that the device can hold it.
+    ///
+    /// # Errors
+    /// When it cannot, or when checkpoint, clip and device are not what the experiment needs.
     pub fn load(experiment: &Experiment) -> Result<Subject> {
+        if mini::find(&experiment.model.name).is_none() {
+            Need::of(experiment)?.check(experiment)?;
+        }
+        Subject::build(experiment, false)
+    }
+    /// The same without weights, which cannot run: what it would need is known by its sizes.
+    ///
+    /// # Errors
+    /// As of [`Subject::load`], but for the device's memory and the weights.
+    pub fn hollow(experiment: &Experiment) -> Result<Subject> {
+        Subject::build(experiment, true)
+    }
+    fn build(experiment: &Experiment, hollow: bool) -> Result<Subject> {
         let model = &experiment.model;
         let device = device::open(&model.device)?;
         let dtype = dtype(&model.dtype)?;
@@ -187,6 +197,7 @@ impl Subject {
         let config = sizes_of(model)?;
         let fps = config.fps();
         let (transformer, weights, trained) = match &model.weights {
+            _ if hollow => (config.hollow(KeyLayout::Original, dtype).0, "none".into(), false),
             Some(path) => {
                 let weights = Weights::open(&checkpoint::transformer(path))?;
                 let is_random = weights.note(fake::NOTE).is_some();
@@ -293,10 +304,6 @@ pub fn dtype(name: &str) -> Result<FloatDType> {
         "bf16" => Ok(FloatDType::BF16),
         _ => anyhow::bail!("`model.dtype = \"{name}\"`: expected f32, f16 or bf16"),
     }
-}
-
-fn bytes_of(dtype: FloatDType) -> usize {
-    if dtype == FloatDType::F32 { 4 } else { 2 }
 }
 
 /// Text states drawn from the prompt's characters: equal prompts get equal states.

@@ -142,15 +142,36 @@ impl Config {
             Config::Hunyuan(config) => format!("{} + {}", config.double_layers, config.single_layers),
             Config::CogVideoX(config) => config.layers.to_string(),
         };
-        let width = each!(Config, self, config => config.dim);
+        let [width, _] = self.widths();
         format!("{}, {blocks} blocks of width {width}", self.family())
+    }
+    /// A model without weights, which knows its sizes and cannot run, and what it would ask a checkpoint for.
+    pub fn hollow(&self, layout: KeyLayout, dtype: FloatDType) -> (Model, Vec<Asked>) {
+        match self.clone() {
+            Config::Wan(config) => {
+                let (wan, asked) = Wan::hollow(config, layout, dtype);
+                (Model::Wan(wan), asked)
+            }
+            Config::Hunyuan(config) => {
+                let (hunyuan, asked) = Hunyuan::hollow(config, layout, dtype);
+                (Model::Hunyuan(hunyuan), asked)
+            }
+            Config::CogVideoX(config) => {
+                let (cogvideox, asked) = CogVideoX::hollow(config, layout, dtype);
+                (Model::CogVideoX(cogvideox), asked)
+            }
+        }
     }
     /// What a model of these sizes asks a checkpoint for.
     pub fn inventory(&self, layout: KeyLayout) -> Vec<Asked> {
-        match self.clone() {
-            Config::Wan(config) => Wan::inventory(config, layout),
-            Config::Hunyuan(config) => Hunyuan::inventory(config, layout),
-            Config::CogVideoX(config) => CogVideoX::inventory(config, layout),
+        self.hollow(layout, FloatDType::F32).1
+    }
+    /// Width, and that of the feed-forward.
+    pub fn widths(&self) -> [usize; 2] {
+        match self {
+            Config::Wan(config) => [config.dim, config.ffn_dim],
+            Config::Hunyuan(config) => [config.dim, config.mlp_dim],
+            Config::CogVideoX(config) => [config.dim, config.mlp_dim],
         }
     }
     /// Number of parameters.

@@ -96,11 +96,12 @@ impl CogVideoX {
     pub fn random(config: CogVideoXConfig, seed: u64, device: &Device, dtype: FloatDType) -> CogVideoX {
         CogVideoX::build(config, device, &mut Loader::random(seed, device, dtype))
     }
-    /// What a model of these sizes asks a checkpoint for.
-    pub fn inventory(config: CogVideoXConfig, layout: KeyLayout) -> Vec<Asked> {
-        Loader::listing(keys::of(layout), |device, loader| {
-            CogVideoX::build(config, device, loader);
-        })
+    /// A model without weights, which knows its sizes and cannot run, and what it would ask a checkpoint for.
+    pub fn hollow(config: CogVideoXConfig, layout: KeyLayout, dtype: FloatDType) -> (CogVideoX, Vec<Asked>) {
+        let device = Device::flex();
+        let mut loader = Loader::listing(keys::of(layout), &device, dtype);
+        let model = CogVideoX::build(config, &device, &mut loader);
+        (model, loader.into_asked())
     }
     fn build(config: CogVideoXConfig, device: &Device, loader: &mut Loader) -> CogVideoX {
         let (d, time) = (config.dim, config.time_dim);

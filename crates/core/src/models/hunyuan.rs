@@ -107,11 +107,12 @@ impl Hunyuan {
     pub fn random(config: HunyuanConfig, seed: u64, device: &Device, dtype: FloatDType) -> Hunyuan {
         Hunyuan::build(config, device, &mut Loader::random(seed, device, dtype))
     }
-    /// What a model of these sizes asks a checkpoint for.
-    pub fn inventory(config: HunyuanConfig, layout: KeyLayout) -> Vec<Asked> {
-        Loader::listing(keys::of(layout), |device, loader| {
-            Hunyuan::build(config, device, loader);
-        })
+    /// A model without weights, which knows its sizes and cannot run, and what it would ask a checkpoint for.
+    pub fn hollow(config: HunyuanConfig, layout: KeyLayout, dtype: FloatDType) -> (Hunyuan, Vec<Asked>) {
+        let device = Device::flex();
+        let mut loader = Loader::listing(keys::of(layout), &device, dtype);
+        let model = Hunyuan::build(config, &device, &mut loader);
+        (model, loader.into_asked())
     }
     fn build(config: HunyuanConfig, device: &Device, loader: &mut Loader) -> Hunyuan {
         let d = config.dim;

@@ -77,8 +77,8 @@ pub fn likeness(weights: &Weights) -> Option<String> {
         false => weights.shape(sign).is_some(),
     };
     // Of a checkpoint that is not complete, some signs may be missing.
-    let complete = KINDS.iter().find(|kind| kind.signs.iter().all(|sign| has(sign)));
-    let kind = complete.or_else(|| KINDS.iter().find(|kind| kind.signs.iter().any(|sign| has(sign))))?;
+    let complete = KINDS.iter().find(|kind| kind.signs.iter().all(has));
+    let kind = complete.or_else(|| KINDS.iter().find(|kind| kind.signs.iter().any(has)))?;
     let blocks: Vec<String> = kind
         .blocks
         .iter()

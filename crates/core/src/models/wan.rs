@@ -80,11 +80,12 @@ impl Wan {
     pub fn random(config: WanConfig, seed: u64, device: &Device, dtype: FloatDType) -> Wan {
         Wan::build(config, device, &mut Loader::random(seed, device, dtype))
     }
-    /// What a model of these sizes asks a checkpoint for.
-    pub fn inventory(config: WanConfig, layout: KeyLayout) -> Vec<Asked> {
-        Loader::listing(keys::of(layout), |device, loader| {
-            Wan::build(config, device, loader);
-        })
+    /// A model without weights, which knows its sizes and cannot run, and what it would ask a checkpoint for.
+    pub fn hollow(config: WanConfig, layout: KeyLayout, dtype: FloatDType) -> (Wan, Vec<Asked>) {
+        let device = Device::flex();
+        let mut loader = Loader::listing(keys::of(layout), &device, dtype);
+        let model = Wan::build(config, &device, &mut loader);
+        (model, loader.into_asked())
     }
     fn build(config: WanConfig, device: &Device, loader: &mut Loader) -> Wan {
         let d = config.dim;
