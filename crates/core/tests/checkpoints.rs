@@ -230,3 +230,18 @@ fn a_checkpoint_of_another_model_or_size_says_what_it_looks_like() {
     );
     assert!(error.contains("look like Wan in diffusers' keys"), "{error}");
 }
+
+#[test]
+fn the_config_of_a_model_that_is_not_supported_is_refused_by_its_name() {
+    let root = TempDir::new().unwrap();
+    fs::write(
+        root.path().join("config.json"),
+        r#"{"_class_name": "LTXVideoTransformer3DModel", "num_layers": 28}"#,
+    )
+    .unwrap();
+    let error = checkpoint::sizes(root.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("config.json: this is a LTXVideoTransformer3DModel"),
+        "{error}"
+    );
+}

@@ -113,6 +113,15 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] when it describes no model that is supported.
     pub fn parse(json: &str) -> Result<Config, ConfigError> {
+        let file: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+        if let Some(class) = file["_class_name"].as_str()
+            && !["Wan", "HunyuanVideo", "CogVideoX"]
+                .iter()
+                .any(|known| class.starts_with(known))
+        {
+            let why = format!("this is a {class}; expected a transformer of Wan2.1, HunyuanVideo or CogVideoX");
+            return Err(ConfigError::Unsupported(why));
+        }
         // Keys that every file of a model has, in either style.
         let has = |key: &str| json.contains(&format!("\"{key}\""));
         if has("mm_double_blocks_depth") || has("num_single_layers") {
