@@ -28,6 +28,8 @@ fn the_committed_cases_are_equal() {
         "hunyuan/hy_b",
         "trajectories_hunyuan/first_block_cache",
         "trajectories_hunyuan/teacache",
+        "trajectories_cogvideox/no_cache",
+        "trajectories_cogvideox/first_block_cache",
     ] {
         assert!(measured(case) > 0, "nothing was compared for {case}");
     }

@@ -104,6 +104,7 @@ pub fn compare(folder: &Path, device: &Device) -> Result<Vec<Finding>> {
             "hunyuan_transformer" => transformers::compare(&mut case, &path, &json, hunyuan::reference::run_case),
             "cogvideox_transformer" => transformers::compare(&mut case, &path, &json, cogvideox::reference::run_case),
             "wan_cfg_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_wan),
+            "cogvideox_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_cogvideox),
             "hunyuan_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_hunyuan),
             "scheduler_euler" | "scheduler_unipc" | "scheduler_dpmpp" | "scheduler_ddim" => {
                 schedulers::compare(&mut case, &path, &json)
