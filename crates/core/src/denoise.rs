@@ -190,7 +190,7 @@ where
             };
             predictions.push(pass(dit, policy, &mut store, at, &input, cond, &predictions)?);
         }
-        let velocity = guided(guidance, predictions);
+        let velocity = guided(guidance, schedule.scale(guidance.scale(), step), predictions);
         latent = sampler.step(step, &velocity, latent);
         observe(StepReport { step, latent: &latent });
     }
@@ -205,16 +205,13 @@ where
     })
 }
 
-/// The velocity that the sampler follows.
-fn guided(guidance: Guidance, mut predictions: Vec<Latent>) -> Latent {
-    let scale = match guidance {
+/// The prediction that the sampler follows, at the guidance scale of this step.
+fn guided(guidance: Guidance, scale: f32, mut predictions: Vec<Latent>) -> Latent {
+    match guidance {
         Guidance::None => return predictions.remove(0),
-        Guidance::TwoPass { scale } => scale,
-        Guidance::Batched { scale } => {
-            predictions = predictions.remove(0).rows();
-            scale
-        }
-    };
+        Guidance::TwoPass { .. } => {}
+        Guidance::Batched { .. } => predictions = predictions.remove(0).rows(),
+    }
     let [cond, uncond] = <[Latent; 2]>::try_from(predictions).expect("two branches");
     let difference = cond.since(uncond.clone());
     uncond.add_scaled(scale, &difference)

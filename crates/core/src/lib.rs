@@ -4,8 +4,12 @@
 //! [`mixcache_policies::chain::Dit`]. Tensors, devices and weights live in this crate only.
 
 pub mod codec;
+mod ddim;
 pub mod denoise;
 pub mod device;
+pub mod dpmpp;
+pub mod fake;
+pub mod inventory;
 pub mod kernels;
 pub mod linear;
 pub mod mini;

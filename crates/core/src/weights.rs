@@ -1,6 +1,7 @@
 //! Checkpoints: safetensors by path or embedded, converted to the dtype of the run, checked in full
 //! before a model is handed out.
 
+use crate::inventory::Asked;
 use crate::linear::Linear;
 use burn::tensor::{DType, Device, Distribution, FloatDType, Tensor, TensorData};
 use half::{bf16, f16};
@@ -38,15 +39,32 @@ pub enum WeightsError {
         /// What was found in it.
         found: String,
     },
+    /// A checkpoint whose index names files that are not there.
+    #[error(
+        "{} is not complete: {missing} of the {of} files that its index names are missing, first {first}: download it again",
+        folder.display()
+    )]
+    Partial {
+        /// The folder.
+        folder: PathBuf,
+        /// Number of files that are missing.
+        missing: usize,
+        /// Number of files that there should be.
+        of: usize,
+        /// Name of the first that is missing.
+        first: String,
+    },
     /// The keys or shapes are not those of the model.
     #[error(
-        "the weights in {origin} are not those of this model:\n{report}check that the checkpoint and the model's configuration belong together"
+        "the weights in {origin} are not those of this model:\n{report}{likeness}check that the checkpoint and the model's configuration belong together"
     )]
     Mismatch {
         /// File or folder.
         origin: String,
         /// Missing, misshapen and unknown keys, a line each.
         report: String,
+        /// What they look like instead, a line; empty where that is not known.
+        likeness: String,
     },
 }
 
@@ -153,6 +171,11 @@ impl Weights {
     pub fn bytes(&self, key: &str) -> Option<&[u8]> {
         self.find(key).map(|(bytes, _)| bytes)
     }
+    /// What the metadata of its first file say under `key`.
+    pub fn note(&self, key: &str) -> Option<&str> {
+        let notes = self.shards.first()?.metadata.metadata().as_ref()?;
+        notes.get(key).map(String::as_str)
+    }
     fn find(&self, key: &str) -> Option<(&[u8], &TensorInfo)> {
         let shard = &self.shards[*self.keys.get(key)?];
         let info = shard.metadata.info(key)?;
@@ -192,6 +215,15 @@ fn checkpoint_files(folder: &Path) -> Result<Vec<PathBuf>, WeightsError> {
         let text = fs::read_to_string(index).map_err(io(index))?;
         let parsed: Index = serde_json::from_str(&text).map_err(|e| format(e.to_string()))?;
         let shards: BTreeSet<String> = parsed.weight_map.into_values().collect();
+        let missing: Vec<&String> = shards.iter().filter(|name| !folder.join(name).is_file()).collect();
+        if let Some(first) = missing.first() {
+            return Err(WeightsError::Partial {
+                folder: folder.to_path_buf(),
+                missing: missing.len(),
+                of: shards.len(),
+                first: first.to_string(),
+            });
+        }
         return Ok(shards.iter().map(|name| folder.join(name)).collect());
     }
     let files = ending(".safetensors");
@@ -298,6 +330,8 @@ pub type Layout = fn(Place) -> Place;
 enum Source {
     Files(Weights),
     Random,
+    /// Nothing: what is asked for is written down.
+    None(Vec<Asked>),
 }
 
 /// Takes the tensors of a model by name, and remembers everything that does not fit.
@@ -306,6 +340,7 @@ pub struct Loader<'a> {
     device: &'a Device,
     dtype: FloatDType,
     layout: Layout,
+    ignored: &'static [&'static str],
     taken: BTreeSet<String>,
     missing: Vec<String>,
     misshapen: Vec<String>,
@@ -321,16 +356,32 @@ impl<'a> Loader<'a> {
         device.seed(seed);
         Loader::new(Source::Random, std::convert::identity, device, dtype)
     }
+    /// Takes nothing: notes what is asked for in a checkpoint of this layout, and hands out stand-ins.
+    pub fn listing(layout: Layout, device: &'a Device, dtype: FloatDType) -> Self {
+        Loader::new(Source::None(vec![]), layout, device, dtype)
+    }
+    /// What was asked of a [`Loader::listing`].
+    pub fn into_asked(self) -> Vec<Asked> {
+        match self.source {
+            Source::None(asked) => asked,
+            Source::Files(_) | Source::Random => vec![],
+        }
+    }
     fn new(source: Source, layout: Layout, device: &'a Device, dtype: FloatDType) -> Self {
         Loader {
             source,
             device,
             dtype,
             layout,
+            ignored: &[],
             taken: BTreeSet::new(),
             missing: vec![],
             misshapen: vec![],
         }
+    }
+    /// Tensors that have one of these in their names may be in the file: no model needs them.
+    pub fn ignoring(self, ignored: &'static [&'static str]) -> Self {
+        Loader { ignored, ..self }
     }
     /// The dtype of the run.
     pub fn dtype(&self) -> FloatDType {
@@ -388,8 +439,17 @@ impl<'a> Loader<'a> {
         dtype: FloatDType,
         transposed: Option<[usize; 2]>,
     ) -> Tensor<D> {
-        let weights = match &self.source {
+        let weights = match &mut self.source {
             Source::Files(weights) => weights,
+            Source::None(asked) => {
+                asked.push(Asked {
+                    own: place.clone(),
+                    file: (self.layout)(place),
+                    shape: stored.to_vec(),
+                    dtype,
+                });
+                return Tensor::zeros([1; D], self.device);
+            }
             Source::Random => {
                 // Keeps the scale of activations near 1 from layer to layer.
                 let spread = 1.0 / (shape[0] as f64).sqrt();
@@ -436,7 +496,7 @@ impl<'a> Loader<'a> {
         let unknown: Vec<String> = weights
             .keys
             .into_keys()
-            .filter(|key| !self.taken.contains(key))
+            .filter(|key| !self.taken.contains(key) && !self.ignored.iter().any(|part| key.contains(part)))
             .collect();
         let mut report = String::new();
         for (what, keys) in [
@@ -457,6 +517,7 @@ impl<'a> Loader<'a> {
         Err(WeightsError::Mismatch {
             origin: weights.origin,
             report,
+            likeness: String::new(),
         })
     }
 }

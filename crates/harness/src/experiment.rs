@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use mixcache_core::denoise::Guidance;
 use mixcache_core::sampler::SamplerKind;
+use mixcache_core::schedule::Course;
 use mixcache_policies::PolicySpec;
 use mixcache_policies::data::{Data, MagRatios, MixCalibration, Moments, Recorded, TeaCoefficients};
 use serde::{Deserialize, Serialize};
@@ -108,14 +109,17 @@ pub struct WireVideo {
 #[derive(Copy, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WireSampler {
-    /// `euler` or `unipc`.
+    /// `euler`, `unipc` or `dpmpp` for flows, `ddim` for CogVideoX.
     pub kind: SamplerKind,
     /// Steps.
     pub steps: usize,
-    /// Shift of the noise schedule.
+    /// Shift of the noise schedule; of CogVideoX the divisor of its signal-to-noise ratio.
     pub shift: f64,
     /// Guidance scale w.
     pub guidance: f32,
+    /// How the guidance scale goes through a run; policies are told the scale itself.
+    #[serde(default)]
+    pub guidance_course: Course,
     /// How guidance is run; two passes a step where the model leaves a choice and the file makes none.
     pub guidance_mode: Option<GuidanceMode>,
     /// First steps in which no policy may reuse.
@@ -202,7 +206,9 @@ pub struct WireStandIn {
     pub coefficients: String,
     /// MixCache calibration used instead of one that belongs to the model.
     pub calibration: String,
-    /// Its shift, guidance.
+    /// Its solver, where it cannot be that of the model.
+    pub sampler: Option<SamplerKind>,
+    /// Its shift.
     pub shift: f64,
     /// Its guidance.
     pub guidance: f32,
@@ -337,6 +343,7 @@ impl Experiment {
         };
         (self.video, self.runs.prompts) = (stand_in.video, stand_in.prompts);
         (self.sampler.shift, self.sampler.guidance) = (stand_in.shift, stand_in.guidance);
+        self.sampler.kind = stand_in.sampler.unwrap_or(self.sampler.kind);
         for variant in &mut self.policies {
             match &mut variant.spec {
                 PolicySpec::Tea(tea) => tea.coefficients = stand_in.coefficients.clone(),

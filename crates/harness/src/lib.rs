@@ -12,6 +12,7 @@ pub mod dry;
 pub mod dynamics;
 pub mod experiment;
 pub mod machine;
+pub mod memory;
 pub mod metrics;
 pub mod parity;
 pub mod record;

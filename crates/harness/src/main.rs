@@ -2,7 +2,8 @@
 
 use clap::{Parser, Subcommand};
 use mixcache_harness::verbs::{
-    calibrate, dynamics, export, list, parity, replay, report, scaling, sweep, tables, time, trace, tune, verify,
+    calibrate, dynamics, export, fake_weights, list, parity, replay, report, scaling, sweep, tables, time, trace, tune,
+    verify,
 };
 
 /// Keeps the memory of a pass for the next one: fresh pages cost 3 % of a pass of wan-mini.
@@ -33,6 +34,7 @@ enum Verb {
     Tables(tables::Args),
     Export(export::Args),
     Parity(parity::Args),
+    FakeWeights(fake_weights::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -54,6 +56,7 @@ fn main() -> std::process::ExitCode {
         Verb::Tables(args) => tables::run(args),
         Verb::Export(args) => export::run(args),
         Verb::Parity(args) => parity::run(args),
+        Verb::FakeWeights(args) => fake_weights::run(args),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -185,7 +185,7 @@ impl<'a> Runner<'a> {
     pub fn run(&self, variant: &Variant, prompt: &str, steps: usize) -> Result<(Run, Schedule)> {
         let sampler = &self.experiment.sampler;
         let guidance = self.mode(variant)?.at(sampler.guidance);
-        let schedule = Schedule::new(sampler.kind.grid(), steps, sampler.shift);
+        let schedule = Schedule::new(sampler.kind.grid(), steps, sampler.shift).with_course(sampler.guidance_course);
         let chain = self.subject.chain(guidance.batch(), prompt)?;
         let budget_bytes = (self.experiment.runs.cache_budget_gib * (1u64 << 30) as f64) as u64;
         let limits = CacheLimits {

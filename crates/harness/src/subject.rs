@@ -1,14 +1,17 @@
 //! The model under test, with what turns prompts into conditions and latents into frames.
 
-use crate::experiment::Experiment;
-use crate::machine::Machine;
+use crate::experiment::{Experiment, WireModel};
+use crate::memory::Need;
 use crate::metrics::Frames;
-use crate::runner::Reference;
+use crate::runner::{Reference, name_of};
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{FloatDType, Tensor, TensorData};
 use mixcache_core::codec::PatchCodec;
+use mixcache_core::fake;
+use mixcache_core::inventory::KeyLayout;
 use mixcache_core::mini::{self, Mini};
-use mixcache_core::models::{Cond, Config, Model, ModelChain, Prompt};
+use mixcache_core::models::{Cond, Config, Model, ModelChain, Prompt, checkpoint};
+use mixcache_core::sampler::Prediction;
 use mixcache_core::tensors::Latent;
 use mixcache_core::text::Vocabulary;
 use mixcache_core::weights::Weights;
@@ -46,26 +49,40 @@ enum Text {
 /// Decides what will run: the experiment itself, or its stand-in. Loads nothing.
 ///
 /// # Errors
-/// When the model cannot be had, cannot be held, or is not known, and there is no stand-in.
-pub fn settle(mut experiment: Experiment) -> Result<Experiment> {
+/// When the model cannot be had, or is not known, and there is no stand-in; when the solver is
+/// not one for what the model predicts.
+pub fn settle(experiment: Experiment) -> Result<Experiment> {
+    let settled = substituted(experiment)?;
+    let (name, kind) = (&settled.model.name, settled.sampler.kind);
+    let (expected, known) = match preset(name)?.prediction() {
+        Prediction::Flow => ("the velocity of a flow", "euler, unipc or dpmpp"),
+        Prediction::V => ("v at constant variance", "ddim"),
+    };
+    ensure!(
+        kind.prediction() == preset(name)?.prediction(),
+        "`sampler.kind = \"{}\"`: {name} predicts {expected}, expected {known}",
+        name_of(&kind)
+    );
+    Ok(settled)
+}
+
+fn substituted(mut experiment: Experiment) -> Result<Experiment> {
     let name = &experiment.model.name;
-    let config = preset(name)?;
-    let (dtype, on_cpu) = (dtype(&experiment.model.dtype)?, experiment.model.device == "cpu");
-    let needed_gib = config.parameters() as f64 * bytes_of(dtype) as f64 / (1u64 << 30) as f64;
+    let config = sizes_of(&experiment.model)?;
+    let on_cpu = experiment.model.device == "cpu";
     let is_embedded = mini::find(name).is_some();
     if is_embedded && experiment.model.weights.is_none() {
         return Ok(experiment);
     }
     if experiment.model.weights.is_some() {
-        let memory_gib = Machine::detect().memory_gib.unwrap_or(f64::INFINITY);
-        ensure!(
-            !on_cpu || needed_gib < memory_gib,
-            "{name} needs {needed_gib:.1} GiB for its weights in {}, this machine has {memory_gib:.1} GiB: choose another device or dtype",
-            experiment.model.dtype
-        );
         if !is_embedded {
             experiment.substituted = "random text states for the prompts; latents are not decoded".into();
         }
+        experiment.substituted = remarks(&experiment.model, &config)?
+            .into_iter()
+            .chain((!experiment.substituted.is_empty()).then_some(experiment.substituted))
+            .collect::<Vec<_>>()
+            .join("; ");
         return Ok(experiment);
     }
     if on_cpu {
@@ -74,6 +91,37 @@ pub fn settle(mut experiment: Experiment) -> Result<Experiment> {
     }
     experiment.substituted = "random weights: speed only".into();
     Ok(experiment)
+}
+
+/// The sizes of the model that will run: those that a checkpoint comes with, or the preset's.
+///
+/// # Errors
+/// When the model is not known, or the checkpoint is of another.
+fn sizes_of(model: &WireModel) -> Result<Config> {
+    let asked = preset(&model.name)?;
+    let Some(path) = &model.weights else { return Ok(asked) };
+    let found = checkpoint::sizes(path)?.unwrap_or(asked.clone());
+    let is_other = found.name() != asked.name() && Config::preset(found.name()).is_some();
+    ensure!(
+        found.family() == asked.family() && !is_other,
+        "{} holds {} ({}), the experiment runs {} ({}): choose an experiment for that model, or another checkpoint",
+        path.display(),
+        found.name(),
+        found.shown(),
+        asked.name(),
+        asked.shown()
+    );
+    Ok(found)
+}
+
+/// What every row must say of a checkpoint that is not the published one.
+fn remarks(model: &WireModel, found: &Config) -> Result<Vec<String>> {
+    let path = model.weights.as_deref().expect("a checkpoint was given");
+    let asked = preset(&model.name)?;
+    let weights = Weights::open(&checkpoint::transformer(path))?;
+    let random = weights.note(fake::NOTE).map(|seed| format!("random weights, {seed}"));
+    let resized = (*found != asked).then(|| format!("{} instead of {}", found.shown(), asked.name()));
+    Ok(random.into_iter().chain(resized).collect())
 }
 
 /// The block that each unit of a model's chain belongs to.
@@ -100,8 +148,24 @@ pub fn preset(name: &str) -> Result<Config> {
 }
 
 impl Subject {
-    /// Loads what [`settle`] decided on.
+    /// Loads what [`settle`] decided on, once it is known that the device can hold it.
+    ///
+    /// # Errors
+    /// When it cannot, or when checkpoint, clip and device are not what the experiment needs.
     pub fn load(experiment: &Experiment) -> Result<Subject> {
+        if mini::find(&experiment.model.name).is_none() {
+            Need::of(experiment)?.check(experiment)?;
+        }
+        Subject::build(experiment, false)
+    }
+    /// The same without weights, which cannot run: what it would need is known by its sizes.
+    ///
+    /// # Errors
+    /// As of [`Subject::load`], but for the device's memory and the weights.
+    pub fn hollow(experiment: &Experiment) -> Result<Subject> {
+        Subject::build(experiment, true)
+    }
+    fn build(experiment: &Experiment, hollow: bool) -> Result<Subject> {
         let model = &experiment.model;
         let device = device::open(&model.device)?;
         let dtype = dtype(&model.dtype)?;
@@ -130,14 +194,19 @@ impl Subject {
                 codec: Some(codec),
             });
         }
-        let config = Config::preset(&model.name).expect("settled");
+        let config = sizes_of(model)?;
         let fps = config.fps();
         let (transformer, weights, trained) = match &model.weights {
-            Some(path) => (
-                config.load(Weights::open(path)?, &device, dtype)?,
-                path.display().to_string(),
-                true,
-            ),
+            _ if hollow => (config.hollow(KeyLayout::Original, dtype).0, "none".into(), false),
+            Some(path) => {
+                let weights = Weights::open(&checkpoint::transformer(path))?;
+                let is_random = weights.note(fake::NOTE).is_some();
+                (
+                    config.load(weights, &device, dtype)?,
+                    path.display().to_string(),
+                    !is_random,
+                )
+            }
             None => (config.random(0, &device, dtype), "random, seed 0".into(), false),
         };
         let [t, h, w] = STRIDES;
@@ -180,7 +249,7 @@ impl Subject {
         let device = self.model.device();
         let config = self.model.config();
         let (width, pooled) = config.text_widths();
-        let tokens = RANDOM_TOKENS.min(config.text_len());
+        let tokens = config.padded_text().unwrap_or(RANDOM_TOKENS.min(config.text_len()));
         Ok(match &self.text {
             Text::Words(words) => words.encode(text, device)?,
             Text::Random => Prompt {
@@ -235,10 +304,6 @@ pub fn dtype(name: &str) -> Result<FloatDType> {
         "bf16" => Ok(FloatDType::BF16),
         _ => anyhow::bail!("`model.dtype = \"{name}\"`: expected f32, f16 or bf16"),
     }
-}
-
-fn bytes_of(dtype: FloatDType) -> usize {
-    if dtype == FloatDType::F32 { 4 } else { 2 }
 }
 
 /// Text states drawn from the prompt's characters: equal prompts get equal states.

@@ -231,7 +231,12 @@ fn bad_input_is_one_clear_error_and_leaves_nothing_behind() {
         ("steps = 6", "steps = \"six\"", vec!["tiny.toml", "steps", "six"]),
         ("steps = 6", "steps = 0", vec!["sampler.steps", "at least one"]),
         ("steps = 6", "steps = ", vec!["tiny.toml", "line 15"]),
-        ("kind = \"unipc\"", "kind = \"ddim\"", vec!["ddim", "euler", "unipc"]),
+        ("kind = \"unipc\"", "kind = \"heun\"", vec!["heun", "euler", "unipc"]),
+        (
+            "kind = \"unipc\"",
+            "kind = \"ddim\"",
+            vec!["sampler.kind", "wan-mini predicts the velocity", "unipc"],
+        ),
         (
             "interval = [2, 3]",
             "interval = 0",
@@ -314,9 +319,87 @@ fn a_model_that_cannot_be_had_gives_its_stand_in_and_says_so_everywhere() {
     for (name, model, stand_in, blocks) in [
         ("wan14b", "wan2.1-t2v-14b", "wan-mini", 8),
         ("hunyuan", "hunyuan-video", "hunyuan-mini", 7),
+        ("cogvideox5b", "cogvideox-5b", "wan-mini", 8),
     ] {
         gives_its_stand_in(name, model, stand_in, blocks);
     }
+}
+
+/// Three steps of a model on a checkpoint.
+fn on_checkpoint(model: &str, sampler: &str) -> TempDir {
+    let policies = TINY.find("[[policy]]").unwrap();
+    let text = [
+        ("wan-mini", model),
+        ("frames = 16", "frames = 5"),
+        ("\"unipc\"", sampler),
+        ("steps = 6", "steps = 3"),
+    ]
+    .iter()
+    .fold(TINY[..policies].to_string(), |text, (from, to)| text.replace(from, to));
+    let folder = TempDir::new().unwrap();
+    let policy = "[[policy]]\nkind = \"first-blocks\"\nthreshold = 1.0\n";
+    std::fs::write(folder.path().join("tiny.toml"), text + policy).unwrap();
+    folder
+}
+
+#[test]
+fn a_fake_checkpoint_of_every_model_runs_by_the_way_of_a_real_one_and_every_row_says_what_it_is() {
+    for (model, sampler, layout) in [
+        ("wan2.1-t2v-1.3b", "\"unipc\"", "original"),
+        ("wan2.1-t2v-14b", "\"dpmpp\"", "diffusers"),
+        ("hunyuan-video", "\"euler\"", "original"),
+        ("hunyuan-video", "\"euler\"", "diffusers"),
+        ("cogvideox-5b", "\"ddim\"", "original"),
+        ("cogvideox-5b", "\"ddim\"", "diffusers"),
+    ] {
+        let folder = on_checkpoint(model, sampler);
+        succeeds(
+            folder.path(),
+            &["fake-weights", model, "--layout", layout, "-o", "weights"],
+        );
+        let shown = succeeds(folder.path(), &["sweep", "tiny.toml", "--weights", "weights"]);
+        assert!(shown.starts_with("SUBSTITUTED: random weights, seed 0; "), "{shown}");
+        let listed = succeeds(folder.path(), &["list", "tiny.toml", "--weights", "weights"]);
+        assert!(listed.contains("memory: at least"), "{listed}");
+        let (runs, _) = record::load(&recording(folder.path())).unwrap();
+        assert_eq!(runs.len(), 2, "{model}, {layout}");
+        for run in runs {
+            assert_eq!(run.error, None, "{model}, {layout}");
+            assert!(
+                run.substituted.contains("blocks of width 64 instead of"),
+                "{}",
+                run.substituted
+            );
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_that_is_not_the_experiments_is_refused_with_what_it_is() {
+    let folder = on_checkpoint("wan2.1-t2v-1.3b", "\"unipc\"");
+    let fake = |arguments: &[&str]| succeeds(folder.path(), &[&["fake-weights"], arguments].concat());
+    fake(&["hunyuan-video", "--layout", "diffusers", "-o", "hunyuan"]);
+    let message = refused(folder.path(), &["sweep", "tiny.toml", "--weights", "hunyuan"]);
+    assert!(
+        message.contains("hunyuan holds hunyuan (HunyuanVideo, 2 + 3 blocks of width 64)")
+            && message.contains("wan2.1-t2v-1.3b (Wan, 30 blocks of width 1536)"),
+        "{message}"
+    );
+    // Without its config.json the keys tell.
+    std::fs::remove_file(folder.path().join("hunyuan/transformer/config.json")).unwrap();
+    let message = refused(folder.path(), &["sweep", "tiny.toml", "--weights", "hunyuan"]);
+    assert!(
+        message.contains("they look like HunyuanVideo in diffusers' keys"),
+        "{message}"
+    );
+    // What stands in the folder already is not written over.
+    let message = refused(folder.path(), &["fake-weights", "wan2.1-t2v-1.3b", "-o", "hunyuan"]);
+    assert!(
+        message.contains("hunyuan") && message.contains("empty or new"),
+        "{message}"
+    );
+    let message = refused(folder.path(), &["fake-weights", "wan-mini", "-o", "mini"]);
+    assert!(message.contains("comes with the program"), "{message}");
 }
 
 fn gives_its_stand_in(name: &str, model: &str, stand_in: &str, blocks: usize) {

@@ -19,6 +19,9 @@ fn the_committed_cases_are_equal() {
         "wan",
         "schedulers/euler",
         "schedulers/unipc",
+        "schedulers/dpmpp",
+        "schedulers/ddim",
+        "cogvideox/cog_a",
         "trajectories/teacache",
         "trajectories/dbcache",
         "hunyuan/hy_a",
@@ -26,6 +29,8 @@ fn the_committed_cases_are_equal() {
         "trajectories_hunyuan/first_block_cache",
         "trajectories_hunyuan/teacache",
         "metrics/bikes_big",
+        "trajectories_cogvideox/no_cache",
+        "trajectories_cogvideox/first_block_cache",
     ] {
         assert!(measured(case) > 0, "nothing was compared for {case}");
     }

@@ -5,10 +5,15 @@
 )]
 
 use super::Chain;
+use super::cogvideox::{CogVideoX, CogVideoXChain, CogVideoXCond, CogVideoXConfig, CogVideoXCtx};
+use super::config::ConfigError;
 use super::hunyuan::{Hunyuan, HunyuanChain, HunyuanCond, HunyuanConfig, HunyuanCtx};
+use super::likeness::likeness;
 use super::patch::GridError;
 use super::prompt::{Prompt, PromptShapeError};
 use super::wan::{Wan, WanChain, WanCond, WanConfig, WanCtx};
+use crate::inventory::{Asked, KeyLayout};
+use crate::sampler::Prediction;
 use crate::tensors::{Hidden, Latent};
 use crate::weights::{Weights, WeightsError};
 use burn::tensor::{Device, FloatDType};
@@ -22,6 +27,8 @@ pub enum Config {
     Wan(WanConfig),
     /// Of HunyuanVideo.
     Hunyuan(HunyuanConfig),
+    /// Of CogVideoX.
+    CogVideoX(CogVideoXConfig),
 }
 
 /// A model with its weights on a device.
@@ -30,6 +37,8 @@ pub enum Model {
     Wan(Wan),
     /// HunyuanVideo.
     Hunyuan(Hunyuan),
+    /// CogVideoX.
+    CogVideoX(CogVideoX),
 }
 
 /// A model on latents of one size.
@@ -38,6 +47,8 @@ pub enum ModelChain<'a> {
     Wan(WanChain<'a>),
     /// HunyuanVideo.
     Hunyuan(HunyuanChain<'a>),
+    /// CogVideoX.
+    CogVideoX(CogVideoXChain<'a>),
 }
 
 /// A prompt as a model's chain takes it.
@@ -47,6 +58,8 @@ pub enum Cond {
     Wan(WanCond),
     /// Of HunyuanVideo.
     Hunyuan(HunyuanCond),
+    /// Of CogVideoX.
+    CogVideoX(CogVideoXCond),
 }
 
 /// What stays fixed within one pass.
@@ -55,6 +68,8 @@ pub enum Ctx {
     Wan(WanCtx),
     /// Of HunyuanVideo.
     Hunyuan(HunyuanCtx),
+    /// Of CogVideoX.
+    CogVideoX(CogVideoXCtx),
 }
 
 /// The same expression whichever model it is.
@@ -63,6 +78,7 @@ macro_rules! each {
         match $any {
             $of::Wan($one) => $do,
             $of::Hunyuan($one) => $do,
+            $of::CogVideoX($one) => $do,
         }
     };
 }
@@ -73,6 +89,7 @@ macro_rules! within {
         match ($chain, $ctx) {
             (ModelChain::Wan($one), Ctx::Wan($its)) => $do,
             (ModelChain::Hunyuan($one), Ctx::Hunyuan($its)) => $do,
+            (ModelChain::CogVideoX($one), Ctx::CogVideoX($its)) => $do,
             _ => panic!("a context of another model"),
         }
     };
@@ -81,12 +98,90 @@ macro_rules! within {
 impl Config {
     /// Names of all presets.
     pub fn presets() -> impl Iterator<Item = &'static str> {
-        WanConfig::PRESETS.into_iter().chain(HunyuanConfig::PRESETS)
+        let video_and_text = HunyuanConfig::PRESETS.into_iter().chain(CogVideoXConfig::PRESETS);
+        WanConfig::PRESETS.into_iter().chain(video_and_text)
     }
     /// A preset by name.
     pub fn preset(name: &str) -> Option<Config> {
         let wan = WanConfig::preset(name).map(Config::Wan);
-        wan.or_else(|| HunyuanConfig::preset(name).map(Config::Hunyuan))
+        let hunyuan = || HunyuanConfig::preset(name).map(Config::Hunyuan);
+        let cogvideox = || CogVideoXConfig::preset(name).map(Config::CogVideoX);
+        wan.or_else(hunyuan).or_else(cogvideox)
+    }
+    /// Sizes and kind of model of a `config.json`, in the authors' or in diffusers' keys.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it describes no model that is supported.
+    pub fn parse(json: &str) -> Result<Config, ConfigError> {
+        let file: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+        if let Some(class) = file["_class_name"].as_str()
+            && !["Wan", "HunyuanVideo", "CogVideoX"]
+                .iter()
+                .any(|known| class.starts_with(known))
+        {
+            let why = format!("this is a {class}; expected a transformer of Wan2.1, HunyuanVideo or CogVideoX");
+            return Err(ConfigError::Unsupported(why));
+        }
+        // Keys that every file of a model has, in either style.
+        let has = |key: &str| json.contains(&format!("\"{key}\""));
+        if has("mm_double_blocks_depth") || has("num_single_layers") {
+            HunyuanConfig::parse(json).map(Config::Hunyuan)
+        } else if has("time_embed_dim") {
+            CogVideoXConfig::parse(json).map(Config::CogVideoX)
+        } else {
+            WanConfig::parse(json).map(Config::Wan)
+        }
+    }
+    /// Name of the kind of model, whatever its sizes.
+    pub fn family(&self) -> &'static str {
+        match self {
+            Config::Wan(_) => "Wan",
+            Config::Hunyuan(_) => "HunyuanVideo",
+            Config::CogVideoX(_) => "CogVideoX",
+        }
+    }
+    /// Its name: a preset's, or of other sizes that of the kind.
+    pub fn name(&self) -> &str {
+        each!(Config, self, config => &config.name)
+    }
+    /// Kind and sizes in words.
+    pub fn shown(&self) -> String {
+        let blocks = match self {
+            Config::Wan(config) => config.layers.to_string(),
+            Config::Hunyuan(config) => format!("{} + {}", config.double_layers, config.single_layers),
+            Config::CogVideoX(config) => config.layers.to_string(),
+        };
+        let [width, _] = self.widths();
+        format!("{}, {blocks} blocks of width {width}", self.family())
+    }
+    /// A model without weights, which knows its sizes and cannot run, and what it would ask a checkpoint for.
+    pub fn hollow(&self, layout: KeyLayout, dtype: FloatDType) -> (Model, Vec<Asked>) {
+        match self.clone() {
+            Config::Wan(config) => {
+                let (wan, asked) = Wan::hollow(config, layout, dtype);
+                (Model::Wan(wan), asked)
+            }
+            Config::Hunyuan(config) => {
+                let (hunyuan, asked) = Hunyuan::hollow(config, layout, dtype);
+                (Model::Hunyuan(hunyuan), asked)
+            }
+            Config::CogVideoX(config) => {
+                let (cogvideox, asked) = CogVideoX::hollow(config, layout, dtype);
+                (Model::CogVideoX(cogvideox), asked)
+            }
+        }
+    }
+    /// What a model of these sizes asks a checkpoint for.
+    pub fn inventory(&self, layout: KeyLayout) -> Vec<Asked> {
+        self.hollow(layout, FloatDType::F32).1
+    }
+    /// Width, and that of the feed-forward.
+    pub fn widths(&self) -> [usize; 2] {
+        match self {
+            Config::Wan(config) => [config.dim, config.ffn_dim],
+            Config::Hunyuan(config) => [config.dim, config.mlp_dim],
+            Config::CogVideoX(config) => [config.dim, config.mlp_dim],
+        }
     }
     /// Number of parameters.
     pub fn parameters(&self) -> u64 {
@@ -102,6 +197,10 @@ impl Config {
             Config::Hunyuan(config) => Config::Hunyuan(HunyuanConfig {
                 double_layers: blocks.div_ceil(3),
                 single_layers: blocks - blocks.div_ceil(3),
+                ..config
+            }),
+            Config::CogVideoX(config) => Config::CogVideoX(CogVideoXConfig {
+                layers: blocks,
                 ..config
             }),
         }
@@ -122,32 +221,56 @@ impl Config {
     pub fn text_len(&self) -> usize {
         each!(Config, self, config => config.text_len)
     }
+    /// Tokens of every prompt, where the text encoder's padding is attended like the rest of its states.
+    pub fn padded_text(&self) -> Option<usize> {
+        match self {
+            Config::CogVideoX(config) => Some(config.text_len),
+            Config::Wan(_) | Config::Hunyuan(_) => None, // padded with zeros by the model; left out
+        }
+    }
     /// Width of the text encoder's states, and of its pooled vector where the model takes one.
     pub fn text_widths(&self) -> (usize, Option<usize>) {
         match self {
             Config::Wan(config) => (config.text_dim, None),
             Config::Hunyuan(config) => (config.text_dim, Some(config.pooled_dim)),
+            Config::CogVideoX(config) => (config.text_dim, None),
         }
     }
     /// Whether the guidance scale is an input of the model: there is no unconditional pass.
     pub fn embeds_guidance(&self) -> bool {
         matches!(self, Config::Hunyuan(_))
     }
+    /// What it predicts, which decides the solvers that it goes with.
+    pub fn prediction(&self) -> Prediction {
+        match self {
+            Config::Wan(_) | Config::Hunyuan(_) => Prediction::Flow,
+            Config::CogVideoX(_) => Prediction::V,
+        }
+    }
     /// Frames a second of the videos that the authors' models make.
     pub fn fps(&self) -> u16 {
         match self {
             Config::Wan(_) => 16,
             Config::Hunyuan(_) => 24,
+            Config::CogVideoX(_) => 8,
         }
     }
     /// Loads a checkpoint in the authors' or in diffusers' key layout.
     ///
     /// # Errors
-    /// [`WeightsError::Mismatch`] naming what is missing, misshapen or unknown.
+    /// [`WeightsError::Mismatch`] naming what is missing, misshapen or unknown, and what the checkpoint looks like.
     pub fn load(self, weights: Weights, device: &Device, dtype: FloatDType) -> Result<Model, WeightsError> {
-        Ok(match self {
-            Config::Wan(config) => Model::Wan(Wan::load(config, weights, device, dtype)?),
-            Config::Hunyuan(config) => Model::Hunyuan(Hunyuan::load(config, weights, device, dtype)?),
+        let (found, expected) = (likeness(&weights), self.shown());
+        let loaded = match self {
+            Config::Wan(config) => Wan::load(config, weights, device, dtype).map(Model::Wan),
+            Config::Hunyuan(config) => Hunyuan::load(config, weights, device, dtype).map(Model::Hunyuan),
+            Config::CogVideoX(config) => CogVideoX::load(config, weights, device, dtype).map(Model::CogVideoX),
+        };
+        loaded.map_err(|mut error| {
+            if let (WeightsError::Mismatch { likeness, .. }, Some(found)) = (&mut error, found) {
+                *likeness = format!("they look like {found}; expected was {expected}\n");
+            }
+            error
         })
     }
     /// Random weights, for runs that only measure speed and memory.
@@ -155,6 +278,7 @@ impl Config {
         match self {
             Config::Wan(config) => Model::Wan(Wan::random(config, seed, device, dtype)),
             Config::Hunyuan(config) => Model::Hunyuan(Hunyuan::random(config, seed, device, dtype)),
+            Config::CogVideoX(config) => Model::CogVideoX(CogVideoX::random(config, seed, device, dtype)),
         }
     }
 }
@@ -165,6 +289,7 @@ impl Model {
         match self {
             Model::Wan(wan) => Config::Wan(wan.config().clone()),
             Model::Hunyuan(hunyuan) => Config::Hunyuan(hunyuan.config().clone()),
+            Model::CogVideoX(cogvideox) => Config::CogVideoX(cogvideox.config().clone()),
         }
     }
     /// Where its weights lie.
@@ -190,6 +315,7 @@ impl Model {
                 assert_eq!(batch, 1, "HunyuanVideo runs one prompt a pass");
                 ModelChain::Hunyuan(hunyuan.on(grid, text_tokens)?)
             }
+            Model::CogVideoX(cogvideox) => ModelChain::CogVideoX(cogvideox.on(grid, batch, text_tokens)?),
         })
     }
     /// Prepares a prompt. `guidance` matters only where the model embeds it.
@@ -200,6 +326,7 @@ impl Model {
         Ok(match self {
             Model::Wan(wan) => Cond::Wan(wan.condition(prompt.states)?),
             Model::Hunyuan(hunyuan) => Cond::Hunyuan(hunyuan.condition(prompt, guidance)?),
+            Model::CogVideoX(cogvideox) => Cond::CogVideoX(cogvideox.condition(prompt.states)?),
         })
     }
 }
@@ -210,11 +337,18 @@ impl Cond {
     /// # Panics
     /// Where the model embeds its guidance: it runs one prompt a pass.
     pub fn batch(conds: Vec<Cond>) -> Cond {
-        let of_wan = |cond| match cond {
-            Cond::Wan(cond) => cond,
-            Cond::Hunyuan(_) => panic!("HunyuanVideo runs one prompt a pass"),
-        };
-        Cond::Wan(WanCond::batch(conds.into_iter().map(of_wan).collect()))
+        let (mut wan, mut cogvideox) = (vec![], vec![]);
+        for cond in conds {
+            match cond {
+                Cond::Wan(cond) => wan.push(cond),
+                Cond::CogVideoX(cond) => cogvideox.push(cond),
+                Cond::Hunyuan(_) => panic!("HunyuanVideo runs one prompt a pass"),
+            }
+        }
+        match cogvideox.is_empty() {
+            true => Cond::Wan(WanCond::batch(wan)),
+            false => Cond::CogVideoX(CogVideoXCond::batch(cogvideox)),
+        }
     }
 }
 
@@ -260,6 +394,10 @@ impl Dit for ModelChain<'_> {
             (ModelChain::Hunyuan(chain), Cond::Hunyuan(cond)) => {
                 let (hidden, ctx) = chain.embed(latent, timestep, cond);
                 (hidden, Ctx::Hunyuan(ctx))
+            }
+            (ModelChain::CogVideoX(chain), Cond::CogVideoX(cond)) => {
+                let (hidden, ctx) = chain.embed(latent, timestep, cond);
+                (hidden, Ctx::CogVideoX(ctx))
             }
             _ => panic!("a condition of another model"),
         }

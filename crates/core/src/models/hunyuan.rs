@@ -17,7 +17,9 @@ mod refiner;
 pub use chain::{HunyuanChain, HunyuanCtx};
 pub use config::HunyuanConfig;
 
+use crate::inventory::{Asked, KeyLayout};
 use crate::linear::Linear;
+use crate::models::modulation::Modulation;
 use crate::models::ops::project;
 use crate::models::prompt::{Prompt, PromptShapeError, check_states};
 use crate::models::time::{NumberEmbedding, Sinusoid};
@@ -31,12 +33,6 @@ struct Heads {
     qkv: [Linear; 3],
     norm_q: Tensor<1>, // [head_dim]
     norm_k: Tensor<1>,
-}
-
-/// What a unit makes of the conditioning vector: shift and scale in front of it, its gate behind it.
-struct Modulation {
-    shift_scale: Linear, // [d, 2·d]
-    gate: Linear,        // [d, d]
 }
 
 /// The half of a double block that belongs to the video or to the text.
@@ -110,6 +106,13 @@ impl Hunyuan {
     /// Random weights, for runs that only measure speed and memory.
     pub fn random(config: HunyuanConfig, seed: u64, device: &Device, dtype: FloatDType) -> Hunyuan {
         Hunyuan::build(config, device, &mut Loader::random(seed, device, dtype))
+    }
+    /// A model without weights, which knows its sizes and cannot run, and what it would ask a checkpoint for.
+    pub fn hollow(config: HunyuanConfig, layout: KeyLayout, dtype: FloatDType) -> (Hunyuan, Vec<Asked>) {
+        let device = Device::flex();
+        let mut loader = Loader::listing(keys::of(layout), &device, dtype);
+        let model = Hunyuan::build(config, &device, &mut loader);
+        (model, loader.into_asked())
     }
     fn build(config: HunyuanConfig, device: &Device, loader: &mut Loader) -> Hunyuan {
         let d = config.dim;
@@ -200,7 +203,7 @@ impl Double {
 impl Stream {
     fn build(config: &HunyuanConfig, key: &str, loader: &mut Loader) -> Stream {
         let (d, width) = (config.dim, config.mlp_dim);
-        let modulation = |of, loader: &mut Loader| Modulation::build(&format!("{key}_mod.linear"), d, of, loader);
+        let modulation = |of, loader: &mut Loader| Modulation::build(&format!("{key}_mod.linear"), [d, d], of, loader);
         Stream {
             attn_mod: modulation((0, 2), loader),
             heads: Heads::build(
@@ -226,7 +229,7 @@ impl Single {
         let key = |part: &str| format!("single_blocks.{i}.{part}");
         let (first, second) = (key("linear1"), key("linear2"));
         Single {
-            modulation: Modulation::build(&key("modulation.linear"), d, (0, 1), loader),
+            modulation: Modulation::build(&key("modulation.linear"), [d, d], (0, 1), loader),
             heads: Heads::build(config, &first, 3 * d + width, &key(""), loader),
             mlp: loader.linear_part(&first, d, width, Part::outputs(3 * d..3 * d + width, 3 * d + width)),
             attn_out: loader.linear_part(&second, d, d, Part::inputs(0..d, d + width)),
@@ -245,18 +248,6 @@ impl Heads {
             qkv: [0, 1, 2].map(|i| loader.linear_part(layer, d, d, Part::outputs(i * d..(i + 1) * d, outputs))),
             norm_q,
             norm_k,
-        }
-    }
-}
-
-impl Modulation {
-    /// The `i`-th of `n` modulations that one layer makes: shift, scale and gate, `d` outputs each.
-    fn build(key: &str, d: usize, (i, n): (usize, usize), loader: &mut Loader) -> Modulation {
-        let start = 3 * i * d;
-        let (gate, end) = (start + 2 * d, start + 3 * d);
-        Modulation {
-            shift_scale: loader.linear_part(key, d, 2 * d, Part::outputs(start..gate, 3 * n * d)),
-            gate: loader.linear_part(key, d, d, Part::outputs(gate..end, 3 * n * d)),
         }
     }
 }

@@ -3,8 +3,12 @@
 //! One file and one folder a model, what they share beside them. [`Model`] is the only list.
 
 mod any;
+pub mod checkpoint;
+pub mod cogvideox;
 mod config;
 pub mod hunyuan;
+mod likeness;
+mod modulation;
 pub mod ops;
 mod patch;
 mod prompt;

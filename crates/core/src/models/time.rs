@@ -70,11 +70,11 @@ fn angle_f64(timestep: f32, k: usize, half: usize) -> f64 {
 fn angle_f32(timestep: f32, k: usize, half: usize) -> f32 {
     let exponent = -(10000f64.ln() as f32) * k as f32 / half as f32;
     let frequency = (exponent as f64).exp() as f32;
-    // torch's exponential is not always rounded to the nearest number: of the 128 frequencies of all models
-    // it gives this one an ulp more, which turns the guidance scale of 6 (6000 in thousandths) by 2e-4.
-    let frequency = match (k, half) {
-        (12, 128) => frequency.next_up(),
-        _ => frequency,
+    // torch's exponential is not always rounded to the nearest number: of the 128 frequencies of Wan and
+    // HunyuanVideo it gives this one an ulp more, which turns the guidance scale of 6 (6000 in thousandths) by 2e-4.
+    let frequency = match k * 128 == 12 * half {
+        true => frequency.next_up(),
+        false => frequency,
     };
     timestep * frequency
 }

@@ -12,6 +12,7 @@ pub mod reference;
 pub use chain::{WanChain, WanCtx};
 pub use config::WanConfig;
 
+use crate::inventory::{Asked, KeyLayout};
 use crate::linear::Linear;
 use crate::models::ops::{project, project_gelu};
 use crate::models::prompt::{PromptShapeError, check_states};
@@ -78,6 +79,13 @@ impl Wan {
     /// Random weights, for runs that only measure speed and memory.
     pub fn random(config: WanConfig, seed: u64, device: &Device, dtype: FloatDType) -> Wan {
         Wan::build(config, device, &mut Loader::random(seed, device, dtype))
+    }
+    /// A model without weights, which knows its sizes and cannot run, and what it would ask a checkpoint for.
+    pub fn hollow(config: WanConfig, layout: KeyLayout, dtype: FloatDType) -> (Wan, Vec<Asked>) {
+        let device = Device::flex();
+        let mut loader = Loader::listing(keys::of(layout), &device, dtype);
+        let model = Wan::build(config, &device, &mut loader);
+        (model, loader.into_asked())
     }
     fn build(config: WanConfig, device: &Device, loader: &mut Loader) -> Wan {
         let d = config.dim;

@@ -11,7 +11,7 @@ mod transformers;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
-use mixcache_core::models::{hunyuan, wan};
+use mixcache_core::models::{cogvideox, hunyuan, wan};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use trajectories::Setting;
@@ -102,9 +102,13 @@ pub fn compare(folder: &Path, device: &Device) -> Result<Vec<Finding>> {
         let done = match kind {
             "wan_transformer" => transformers::compare(&mut case, &path, &json, wan::reference::run_case),
             "hunyuan_transformer" => transformers::compare(&mut case, &path, &json, hunyuan::reference::run_case),
+            "cogvideox_transformer" => transformers::compare(&mut case, &path, &json, cogvideox::reference::run_case),
             "wan_cfg_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_wan),
+            "cogvideox_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_cogvideox),
             "hunyuan_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_hunyuan),
-            "scheduler_euler" | "scheduler_unipc" => schedulers::compare(&mut case, &path, &json),
+            "scheduler_euler" | "scheduler_unipc" | "scheduler_dpmpp" | "scheduler_ddim" => {
+                schedulers::compare(&mut case, &path, &json)
+            }
             "video_metrics" => metrics::compare(&mut case, &path, &json),
             "picture_distances" => metrics::compare_pictures(&mut case, &path, &json),
             _ => {

@@ -2,6 +2,7 @@
 
 use super::{Case, max_abs, number};
 use anyhow::{Context, Result};
+use mixcache_core::dpmpp::SecondOrder;
 use mixcache_core::sampler::{Sampler, SamplerKind};
 use mixcache_core::schedule::{Grid, Schedule};
 use mixcache_core::tensors::Latent;
@@ -12,7 +13,12 @@ use std::path::Path;
 pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> {
     let recorded = Weights::open(&path.with_extension("safetensors"))?;
     let runs = json["runs"].as_object().context("no table `runs`")?;
-    let euler = json["kind"] == "scheduler_euler";
+    let kind = match json["kind"].as_str() {
+        Some("scheduler_euler") => SamplerKind::Euler,
+        Some("scheduler_unipc") => SamplerKind::Unipc,
+        Some("scheduler_dpmpp") => SamplerKind::Dpmpp,
+        _ => SamplerKind::Ddim,
+    };
     let (sigma_tolerance, latent_tolerance) = (
         number(json, "/tolerance/sigmas_max_abs")?,
         number(json, "/tolerance/traj_max_abs")?,
@@ -27,20 +33,24 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> 
         let steps = number(run, "/steps")? as usize;
         let shift = number(run, "/shift").or_else(|_| number(run, "/flow_shift"))?;
         let order = run.pointer("/config/solver_order").and_then(Value::as_u64).unwrap_or(2) as usize;
-        let solver = run
-            .pointer("/config/solver_type")
-            .and_then(Value::as_str)
-            .unwrap_or("bh2");
-        if !euler && solver != "bh2" {
-            case.not_covered(format!("{name}: UniPC with {solver}"));
-            continue;
-        }
+        let solver = run.pointer("/config/solver_type").and_then(Value::as_str);
+        let second = match (kind, solver) {
+            (SamplerKind::Dpmpp, Some("heun")) => SecondOrder::Heun,
+            (SamplerKind::Dpmpp, None | Some("midpoint")) => SecondOrder::Midpoint,
+            (SamplerKind::Euler | SamplerKind::Ddim, _) | (SamplerKind::Unipc, None | Some("bh2")) => {
+                SecondOrder::Midpoint
+            } // unused
+            (_, Some(other)) => {
+                case.not_covered(format!("{name}: solver type {other}"));
+                continue;
+            }
+        };
         let authors = run.get("source").is_some();
-        let grid = match (euler, run["input"].as_str()) {
-            (true, Some("set_timesteps(n)")) => Grid::FlowTwice,
-            (true, _) => Grid::Flow,
-            (false, _) if authors => Grid::Wan,
-            (false, _) => Grid::DiffusersMultistep,
+        let grid = match (kind, authors) {
+            (SamplerKind::Euler, _) if run["input"] == "set_timesteps(n)" => Grid::FlowTwice,
+            (SamplerKind::Unipc, false) => Grid::DiffusersMultistep,
+            (SamplerKind::Dpmpp, false) => Grid::Wan,
+            _ => kind.grid(),
         };
         let schedule = Schedule::new(grid, steps, shift);
         case.measured(
@@ -61,9 +71,10 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> 
         let velocities = floats("velocity")?;
         let size = latents.len() / (steps + 1);
         let latent = |values: &[f32]| Latent::from_host(values.to_vec(), [1, 1, 1, 1, size], case.device);
-        let mut sampler = match euler {
-            true => Sampler::new(SamplerKind::Euler, &schedule),
-            false => Sampler::unipc(&schedule, order),
+        let mut sampler = match kind {
+            SamplerKind::Unipc => Sampler::unipc(&schedule, order),
+            SamplerKind::Dpmpp => Sampler::dpmpp(&schedule, order, second),
+            _ => Sampler::new(kind, &schedule),
         };
         let (mut now, mut worst) = (latent(&latents[..size]), 0.0f64);
         for step in 0..steps {

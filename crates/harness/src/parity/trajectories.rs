@@ -5,6 +5,7 @@ use super::{Case, max_abs, number, read_json};
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use mixcache_core::denoise::{CacheLimits, Guidance, Job, Outcome, denoise, run_of};
+use mixcache_core::models::cogvideox::CogVideoXConfig;
 use mixcache_core::models::hunyuan::HunyuanConfig;
 use mixcache_core::models::reference::relative_l2;
 use mixcache_core::models::wan::WanConfig;
@@ -87,6 +88,7 @@ pub(super) struct Setting {
     latent: Latent,
     conds: Vec<Cond>,
     text_tokens: usize,
+    sampler: SamplerKind,
     schedule: Schedule,
     guidance: Guidance,
 }
@@ -111,6 +113,7 @@ impl Setting {
             latent: inputs.latent()?,
             conds: texts.into_iter().map(cond).collect::<Result<_>>()?,
             text_tokens,
+            sampler: SamplerKind::Euler,
             // "set_timesteps(steps)" of the reference shifts twice.
             schedule: schedule(json, Grid::FlowTwice)?,
             guidance: Guidance::TwoPass {
@@ -132,8 +135,30 @@ impl Setting {
             latent: inputs.latent()?,
             conds: vec![model.condition(prompt, number(json, "/case/guidance")? as f32)?],
             text_tokens,
+            sampler: SamplerKind::Euler,
             schedule: schedule(json, Grid::Flow)?,
             guidance: Guidance::None,
+            model,
+        })
+    }
+    /// CogVideoX with guidance in two passes; its prompts are padded already.
+    pub fn of_cogvideox(inputs: &Inputs, json: &Json) -> Result<Setting> {
+        let model = inputs.load(|config| Ok(Config::CogVideoX(CogVideoXConfig::parse(config)?)))?;
+        let texts = [
+            inputs.tensor("prompt_embeds")?,
+            inputs.tensor("negative_prompt_embeds")?,
+        ];
+        let text_tokens = texts[0].dims()[1];
+        let cond = |text| Ok(model.condition(Prompt::averaged(text), 1.0)?);
+        Ok(Setting {
+            latent: inputs.latent()?,
+            conds: texts.into_iter().map(cond).collect::<Result<_>>()?,
+            text_tokens,
+            sampler: SamplerKind::Ddim,
+            schedule: schedule(json, SamplerKind::Ddim.grid())?,
+            guidance: Guidance::TwoPass {
+                scale: number(json, "/case/guidance")? as f32,
+            },
             model,
         })
     }
@@ -229,7 +254,7 @@ impl Setting {
         let job = Job {
             run,
             schedule,
-            sampler: SamplerKind::Euler,
+            sampler: self.sampler,
             guidance,
             noise,
             conds: &self.conds,

@@ -3,6 +3,7 @@
 use super::Chosen;
 use crate::dry::walk;
 use crate::experiment::Experiment;
+use crate::memory::Need;
 use crate::runner::Runner;
 use crate::subject::Subject;
 use anyhow::Result;
@@ -21,6 +22,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
     let experiment = args.chosen.settle()?;
+    println!("memory: {}\n", Need::of(&experiment)?);
     let subject = Subject::load(&experiment)?;
     let runner = Runner::new(&experiment, &subject);
     let (runs, sampler, video) = (&experiment.runs, &experiment.sampler, experiment.video);

@@ -3,6 +3,7 @@
 pub mod calibrate;
 pub mod dynamics;
 pub mod export;
+pub mod fake_weights;
 pub mod list;
 pub mod parity;
 pub mod replay;

@@ -1,7 +1,8 @@
 //! HunyuanVideo as a chain of units: two for a double block, one for a single block.
 
-use super::{Double, Heads, Hunyuan, HunyuanCond, HunyuanConfig, Modulation, Single, Stream};
+use super::{Double, Heads, Hunyuan, HunyuanCond, HunyuanConfig, Single, Stream};
 use crate::models::Chain;
+use crate::models::modulation::Modulation;
 use crate::models::ops::{add_gated, attention, modulated, project, project_gelu, rms_norm, rms_rotate, vectors};
 use crate::models::patch::{self, Channels, GridError, token_grid};
 use crate::models::rotary;

@@ -1,6 +1,7 @@
 //! The two key layouts of HunyuanVideo checkpoints. The authors' names are ours; diffusers keeps apart
 //! what the authors keep in one layer (`scripts/convert_hunyuan_video_to_diffusers.py`).
 
+use crate::inventory::KeyLayout;
 use crate::weights::{Layout, Part, Place, Weights};
 
 /// Authors' part of a key, diffusers' part, in the order in which they are replaced.
@@ -60,10 +61,19 @@ const TO_QKV: [&str; 3] = [".attn.to_q.", ".attn.to_k.", ".attn.to_v."];
 
 /// The layout of this checkpoint.
 pub fn layout(weights: &Weights) -> Layout {
-    if weights.keys().any(|key| key.starts_with("x_embedder.")) {
-        diffusers
+    let is_diffusers = weights.keys().any(|key| key.starts_with("x_embedder."));
+    of(if is_diffusers {
+        KeyLayout::Diffusers
     } else {
-        std::convert::identity
+        KeyLayout::Original
+    })
+}
+
+/// Where each tensor stands in a layout.
+pub fn of(layout: KeyLayout) -> Layout {
+    match layout {
+        KeyLayout::Original => std::convert::identity,
+        KeyLayout::Diffusers => diffusers,
     }
 }
 

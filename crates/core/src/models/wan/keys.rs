@@ -1,6 +1,7 @@
 //! The two key layouts of Wan checkpoints. The authors' names are ours; diffusers' differ by renaming
 //! only (`scripts/convert_wan_to_diffusers.py`).
 
+use crate::inventory::KeyLayout;
 use crate::weights::{Layout, Place, Weights};
 
 /// Authors' part of a key, diffusers' part. `norm3` and `norm2` changed places: the affine norm in
@@ -27,10 +28,19 @@ const RENAMED: [(&str, &str); 17] = [
 
 /// The layout of this checkpoint.
 pub fn layout(weights: &Weights) -> Layout {
-    if weights.keys().any(|key| key.starts_with("condition_embedder.")) {
-        diffusers
+    let is_diffusers = weights.keys().any(|key| key.starts_with("condition_embedder."));
+    of(if is_diffusers {
+        KeyLayout::Diffusers
     } else {
-        std::convert::identity
+        KeyLayout::Original
+    })
+}
+
+/// Where each tensor stands in a layout.
+pub fn of(layout: KeyLayout) -> Layout {
+    match layout {
+        KeyLayout::Original => std::convert::identity,
+        KeyLayout::Diffusers => diffusers,
     }
 }
 

@@ -1,0 +1,165 @@
+//! What a run needs at least of the memory of its device, before anything is loaded.
+
+use crate::experiment::Experiment;
+use crate::machine::Machine;
+use crate::runner::Runner;
+use crate::subject::{Subject, dtype};
+use anyhow::{Result, ensure};
+use mixcache_core::inventory::{Asked, KeyLayout};
+use mixcache_core::models::{Chain, Config};
+use std::fmt;
+use std::process::Command;
+
+const GIB: f64 = (1u64 << 30) as f64;
+
+/// Memory of a device that a run cannot do without.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub struct Need {
+    /// The transformer's weights, each in the dtype it is kept in.
+    pub weights_bytes: u64,
+    /// What stands at once in the widest unit of a pass: hidden state, its normed copy, and the feed-forward's inner
+    /// one, or queries, keys, values and their mixture. A back end may hold more.
+    pub pass_bytes: u64,
+    /// What the policy claims that claims most.
+    pub cache_bytes: u64,
+}
+
+impl Need {
+    /// What the runs of an experiment need.
+    ///
+    /// # Errors
+    /// When the experiment does not fit its model.
+    pub fn of(experiment: &Experiment) -> Result<Need> {
+        let subject = Subject::hollow(experiment)?;
+        let (_, asked) = subject
+            .model
+            .config()
+            .hollow(KeyLayout::Original, dtype(&experiment.model.dtype)?);
+        let runner = Runner::new(experiment, &subject);
+        let mut need = Need {
+            weights_bytes: asked.iter().map(Asked::device_bytes).sum(),
+            pass_bytes: 0,
+            cache_bytes: 0,
+        };
+        let tokens = |prompt: &&String| subject.chain(1, prompt).map_or(0, |chain| chain.hidden_shape()[1]);
+        let prompts = experiment.runs.prompts.iter();
+        let longest = prompts.max_by_key(tokens).expect("an experiment has prompts"); // holds most
+        need.pass_bytes = pass_bytes(&subject.chain(1, longest)?, &subject.model.config());
+        for variant in &experiment.policies {
+            let mut policy = variant.spec.policy();
+            // What does not fit is refused, or a row with its error, later: here it needs nothing.
+            let run = runner.run(variant, longest, policy.steps(experiment.sampler.steps).max(1));
+            let claimed = run.ok().and_then(|(run, _)| Some(policy.begin(&run).ok()?.bytes(&run)));
+            need.cache_bytes = need.cache_bytes.max(claimed.unwrap_or(0));
+        }
+        Ok(need)
+    }
+    /// All of it.
+    pub fn bytes(&self) -> u64 {
+        self.weights_bytes + self.pass_bytes + self.cache_bytes
+    }
+    /// Refuses a run that its device cannot hold.
+    ///
+    /// # Errors
+    /// With all numbers, when the device is known to have less.
+    pub fn check(&self, experiment: &Experiment) -> Result<()> {
+        let model = &experiment.model;
+        let Some(capacity_bytes) = capacity_bytes(&model.device) else {
+            return Ok(());
+        };
+        ensure!(
+            self.bytes() <= capacity_bytes,
+            "{} in {} does not fit: it needs {self}, and device {} has {:.1} GiB. Choose another device or dtype, a smaller \
+             `[video]`, or policies that hold less",
+            model.name,
+            model.dtype,
+            model.device,
+            capacity_bytes as f64 / GIB
+        );
+        Ok(())
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let gib = |bytes: u64| bytes as f64 / GIB;
+        write!(
+            f,
+            "at least {:.2} GiB: weights {:.2}, a pass {:.2}, the largest cache {:.2}",
+            gib(self.bytes()),
+            gib(self.weights_bytes),
+            gib(self.pass_bytes),
+            gib(self.cache_bytes)
+        )
+    }
+}
+
+fn pass_bytes(chain: &impl Chain, config: &Config) -> u64 {
+    let [width, inner] = config.widths();
+    chain.hidden_bytes() * (2 * width + inner).max(5 * width) as u64 / width as u64
+}
+
+/// Memory of a device, where it can be asked for.
+fn capacity_bytes(device: &str) -> Option<u64> {
+    match device.split_once(':') {
+        None if device == "cpu" => Machine::detect().memory_gib.map(|gib| (gib * GIB) as u64),
+        Some(("cuda", index)) => {
+            let query = ["--query-gpu=memory.total", "--format=csv,noheader,nounits", "-i", index];
+            let answer = Command::new("nvidia-smi").args(query).output().ok()?;
+            let mib: u64 = String::from_utf8(answer.stdout).ok()?.trim().parse().ok()?;
+            Some(mib << 20)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn experiment(name: &str) -> Experiment {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
+        Experiment::read(&folder.join(format!("{name}.toml"))).unwrap()
+    }
+
+    #[test]
+    fn a_published_model_needs_its_weights_a_pass_and_the_hungriest_policys_claim() {
+        let need = Need::of(&experiment("wan1_3b")).unwrap();
+        let hidden_bytes = 21 * 30 * 52 * 1536 * 2; // 832×480, 81 frames, bf16
+        // First-block caching: a residual of the first block and one of the rest, for each of two branches, and two
+        // in flight.
+        assert_eq!(need.cache_bytes, 6 * hidden_bytes);
+        // The feed-forward: hidden state, its normed copy, 8960 inner channels.
+        assert_eq!(need.pass_bytes, hidden_bytes / 1536 * (2 * 1536 + 8960));
+        // Two bytes a parameter; time embedding, norms and head have four.
+        let parameters = 1_418_996_800;
+        assert!(need.weights_bytes > 2 * parameters && need.weights_bytes < 2 * parameters + 100_000_000);
+    }
+
+    #[test]
+    fn what_a_device_cannot_hold_is_refused_with_the_numbers() {
+        let experiment = experiment("mini");
+        let need = Need {
+            weights_bytes: 1 << 50,
+            pass_bytes: 1 << 31,
+            cache_bytes: 1 << 30,
+        };
+        // Where the system does not say how much memory it has, nothing is refused.
+        if capacity_bytes("cpu").is_some() {
+            let refused = need.check(&experiment).unwrap_err().to_string();
+            for part in [
+                "wan-mini in f32 does not fit",
+                "weights 1048576.00, a pass 2.00, the largest cache 1.00",
+            ] {
+                assert!(refused.contains(part), "{refused}");
+            }
+        }
+        let fits = Need {
+            weights_bytes: 1 << 20,
+            pass_bytes: 1,
+            cache_bytes: 1,
+        };
+        assert!(fits.check(&experiment).is_ok());
+    }
+}
