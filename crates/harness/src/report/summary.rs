@@ -38,6 +38,8 @@ pub struct Summary {
     pub series: String,
     /// Swept knob.
     pub knob: Option<(String, f64)>,
+    /// Its runs, failed ones included.
+    pub run_keys: Vec<String>,
     /// Runs that succeeded.
     pub runs: usize,
     /// Runs that did not.
@@ -273,6 +275,7 @@ fn summary(rows: &[&RunRow], off_s: &BTreeMap<Pair, f64>) -> Summary {
     Summary {
         policy: first.policy.clone(),
         knob: first.knob_name.clone().zip(first.knob),
+        run_keys: rows.iter().map(|row| row.run_key.clone()).collect(),
         runs: ok().count(),
         failures: rows.len() - ok().count(),
         speedup: estimate(speedups.collect(), median),
@@ -288,7 +291,10 @@ fn summary(rows: &[&RunRow], off_s: &BTreeMap<Pair, f64>) -> Summary {
 }
 
 /// Repeats of a clip differ in seconds, not in quality: they are one observation of quality.
-fn over_clips<'a>(rows: impl Iterator<Item = &'a RunRow>, value: impl Fn(&RunRow) -> Option<f64>) -> Option<Estimate> {
+pub(super) fn over_clips<'a>(
+    rows: impl Iterator<Item = &'a RunRow>,
+    value: impl Fn(&RunRow) -> Option<f64>,
+) -> Option<Estimate> {
     let mut clips: BTreeMap<(&str, u64), Vec<f64>> = BTreeMap::new();
     for row in rows {
         if let Some(value) = value(row) {

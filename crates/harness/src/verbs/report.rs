@@ -14,5 +14,6 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let report = crate::report::write(&args.recording)?;
     println!("{}", report.page.display());
+    println!("{}", report.html.display());
     Ok(())
 }
