@@ -16,6 +16,7 @@ const state = {
   intervals: true,
   x: "speedup",
   y: 0, // place of a quality
+  allColumns: false,
   clip: null, // { prompt, seed }
   step: null, // of all decision maps
 };
@@ -82,6 +83,14 @@ function interval(triple, digits, unit = "") {
   return `${value.toFixed(digits)}${unit}${half}`;
 }
 
+/// A quality, which may be that of a run that equals the uncached one.
+function quality(c, i) {
+  const q = page.qualities[i];
+  return middle(c.quality[i]) === q.identical ? "identical" : interval(c.quality[i], q.digits);
+}
+
+const middle = (triple) => (triple ? triple[0] : null);
+const plain = (value) => (value === null ? "–" : short(value));
 const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(0)} %`);
 const mebibytes = (bytes) => (bytes === null ? "–" : (bytes / 2 ** 20).toFixed(1));
 const knobText = (c) => (c.knob ? `${c.knob[0].replaceAll("_", " ")} ${short(c.knob[1])}` : "");
@@ -114,8 +123,10 @@ function defineColours() {
     .map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4))
     .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
   const LEAST = 0.24; // relative luminance: a contrast of 5 on the dark paper
+  const INVERTED = 40; // black becomes white: lightened it would be one of the controls' greys
   group().series.forEach((series, i) => {
     let rgb = channels(series.colour);
+    if (Math.max(...rgb) < INVERTED) rgb = rgb.map((c) => 245 - c);
     while (luminance(rgb) < LEAST) rgb = rgb.map((c) => c + (255 - c) * 0.1);
     const lightened = `rgb(${rgb.map(Math.round).join(" ")})`;
     document.documentElement.style.setProperty(`--s${i}`, `light-dark(${series.colour}, ${lightened})`);
@@ -128,6 +139,7 @@ function axis(values, from, to, log = false) {
   const finite = values.filter((x) => x !== null && (!log || x > 0)).map(scale);
   let low = Math.min(...finite), high = Math.max(...finite);
   if (!finite.length) [low, high] = [0, 1];
+  const TICKS = 8; // about as many
   const margin = Math.max(0.07 * (high - low), log ? 0.05 : 1e-3 * Math.max(Math.abs(high), 1e-3));
   low -= margin;
   high += margin;
@@ -138,7 +150,7 @@ function axis(values, from, to, log = false) {
       for (const factor of factors) ticks.push(factor * 10 ** decade);
     }
   } else {
-    const rough = (high - low) / 6, power = 10 ** Math.floor(Math.log10(rough));
+    const rough = (high - low) / TICKS, power = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((f) => f * power).find((s) => s >= rough);
     for (let i = Math.ceil(low / step); i * step <= high; i++) ticks.push(i * step);
   }

@@ -1,6 +1,6 @@
 // Clips of the selected runs beside the uncached one, all driven by one clock, and how far each frame is off.
 
-const player = { playing: false, frame: 0, speed: 1, gain: 16, since: 0, count: 1, fps: 1, shown: [] };
+const player = { playing: false, frame: 0, speed: 1, gain: null, fitting: 1, since: 0, count: 1, fps: 1, shown: [] };
 const frames = new Map(); // strip -> frames as ImageData
 
 /// The frames of a strip, decoded once.
@@ -16,6 +16,15 @@ async function framesOf(strip, clip) {
     frames.set(strip, cut);
   }
   return frames.get(strip);
+}
+
+/// The power of two at which the differences can be seen in most frames of most clips. One for all: they compare.
+function fittingGain() {
+  const [uncached, ...others] = player.shown.map((s) => s.frames);
+  const VISIBLE = 40; // of 255, for the root mean square of the frame in the middle
+  const rms = others.flatMap((frames) => frames.map((f, i) => 255 * 10 ** (-difference(f, uncached[i], 1).psnr_db / 20)));
+  const typical = rms.sort((a, b) => a - b)[Math.floor(rms.length / 2)];
+  return typical > 0 ? 2 ** Math.max(0, Math.min(8, Math.round(Math.log2(VISIBLE / typical)))) : 1;
 }
 
 /// The difference of two frames, each channel × gain, and their PSNR.
@@ -72,6 +81,8 @@ async function drawClips() {
   }
   at("clips").innerHTML = figures.join("");
   player.shown = [...at("clips").children].map((node, i) => ({ node, frames: decoded[i] }));
+  player.fitting = fittingGain();
+  at("gain").options[0].textContent = `${player.fitting} (fits)`;
   player.count = uncached ? uncached.clip.count : 1;
   player.fps = uncached ? uncached.clip.fps : 1;
   player.frame = Math.min(player.frame, player.count - 1);
@@ -99,7 +110,7 @@ function drawFrame() {
     node.querySelector(".clip").getContext("2d").putImageData(frames[player.frame], 0, 0);
     const below = node.querySelector(".difference");
     if (!below) continue;
-    const { image, psnr_db } = difference(frames[player.frame], reference, player.gain);
+    const { image, psnr_db } = difference(frames[player.frame], reference, player.gain ?? player.fitting);
     below.getContext("2d").putImageData(image, 0, 0);
     node.querySelector(".now").textContent = `this frame ${Number.isFinite(psnr_db) ? `${psnr_db.toFixed(1)} dB` : "identical"}`;
   }
@@ -141,7 +152,7 @@ function startClips() {
   });
   at("speed").addEventListener("change", () => (player.speed = Number(at("speed").value)));
   at("gain").addEventListener("change", () => {
-    player.gain = Number(at("gain").value);
+    player.gain = Number(at("gain").value) || null;
     drawFrame();
   });
   document.addEventListener("keydown", (event) => {

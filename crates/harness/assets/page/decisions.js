@@ -2,6 +2,9 @@
 
 const GRAINS = ["computed", "whole step reused", "taken from the other branch", "blocks reused", "module outputs reused"];
 const MAP = { left: 74, right: 170, height: 66, between: 15, top: 12 }; // pixels
+const NARROW = 640; // pixels, below which names have less room
+/// How the recording names what was reused.
+const KINDS = { delta: "a residual", raw: "module outputs", output: "the prediction", change: "the change from latent to prediction", state: "a hidden state" };
 
 /// Strips of a pass: blocks from, to, grain, kind.
 const stripsOf = (decided, step, branch) => {
@@ -11,12 +14,14 @@ const stripsOf = (decided, step, branch) => {
 
 function drawDecisions() {
   const width = at("decisions").clientWidth;
+  [MAP.left, MAP.right] = width < NARROW ? [34, 104] : [74, 170];
   const blocks = state.selected.map((place) => {
     const c = configuration(place), run = runOf(place), decided = run && page.decisions.runs[run.key];
     const head = `<h3>${swatch(c.series)}${text(c.label)} <small>${run ? runFigures(run) : ""}</small></h3>`;
     const why = run?.error ? `failed: ${text(run.error)}` : "no decision was recorded on this clip";
     if (!decided) return `<div class="decided">${head}<p class="note">${why}</p></div>`;
-    return `<div class="decided" data-run="${run.key}">${head}${picture(decided, width)}<p class="readout" aria-live="polite"></p></div>`;
+    return `<div class="decided" data-run="${run.key}">${head}${picture(decided, width)}` +
+      `${decided.note ? `<p class="note">${text(decided.note)}</p>` : ""}<p class="readout" aria-live="polite"></p></div>`;
   });
   at("decisions").innerHTML = blocks.join("") || `<p class="note">Nothing is selected.</p>`;
   const used = new Set(state.selected.flatMap((place) => {
@@ -46,7 +51,7 @@ function picture(decided, width) {
   }
   parts.push(`<text x="${right + 10}" y="${top + 15}">step</text>`);
   let bottom = top + 22;
-  if (decided.signals.length) {
+  if (plotted(decided).length) {
     const chart = signalsOf(decided, x, right, bottom + 8);
     parts.push(chart.svg);
     bottom = chart.bottom;
@@ -74,7 +79,7 @@ function mapOf(decided, branch, top, x) {
   parts.push(`<path class="gap" d="${gaps}"/>`);
   parts.push(`<text x="${MAP.left - 8}" y="${top + 9}" text-anchor="end">${blocks - 1}</text>`);
   parts.push(`<text x="${MAP.left - 8}" y="${top + MAP.height}" text-anchor="end">0</text>`);
-  parts.push(`<text x="${MAP.left - 24}" y="${top + MAP.height / 2 + 4}" text-anchor="end">block</text>`);
+  if (MAP.left > 60) parts.push(`<text x="${MAP.left - 24}" y="${top + MAP.height / 2 + 4}" text-anchor="end">block</text>`);
   return parts.join("");
 }
 
@@ -85,7 +90,7 @@ function told(decided, step) {
     if (!strips.length) return null;
     const merged = [];
     for (const [from, to, grain, kind] of strips.toSorted((a, b) => a[0] - b[0])) {
-      const what = grain ? page.decisions.kinds[kind] : "computed";
+      const what = grain ? KINDS[page.decisions.kinds[kind]] ?? page.decisions.kinds[kind] : "computed";
       const last = merged.at(-1);
       if (last?.what === what) last.to = to;
       else merged.push({ from, to, what, grain });

@@ -16,7 +16,7 @@ function drawHead() {
   const { name, sample, baseline, warnings } = group();
   at("title").textContent = page.title;
   const paragraphs = page.analysis.split(/\n\s*\n/).filter((p) => p.trim());
-  at("analysis").innerHTML = paragraphs.map((p) => `<p>${text(p)}</p>`).join("");
+  at("analysis").innerHTML = paragraphs.map((p) => `<p>${text(p).replace(/`([^`]*)`/g, "<code>$1</code>")}</p>`).join("");
   if (page.groups.length > 1) {
     const options = page.groups.map((g, i) => `<option value="${i}" ${i === state.group ? "selected" : ""}>${text(g.name)}</option>`);
     at("setting").innerHTML = `<label>setting <select id="group">${options.join("")}</select></label> ${text(sample)}`;

@@ -100,12 +100,13 @@ function emphasise() {
   for (const node of at("plot").querySelectorAll("[data-series]")) {
     const series = node.dataset.series === "null" ? null : Number(node.dataset.series);
     node.classList.toggle("faded", focus !== null && series !== focus);
+    node.classList.toggle("near", series !== null && (series === focus || (focus === null && chosen.has(series))));
     if (!node.classList.contains("point")) continue;
     const place = Number(node.dataset.place);
     node.classList.toggle("hover", place === state.hover);
     node.classList.toggle("selected", state.selected.includes(place));
     node.setAttribute("aria-pressed", state.selected.includes(place));
-    node.querySelector(".knob").toggleAttribute("hidden", !(series === focus || (focus === null && chosen.has(series))));
+    node.querySelector(".knob").toggleAttribute("hidden", !node.classList.contains("near"));
   }
   drawTip();
 }
@@ -118,7 +119,7 @@ function drawTip() {
   const rows = [
     ["speed-up", interval(c.speedup, 2, "×")],
     ["compute", percent(c.compute)],
-    ...page.qualities.map((q, i) => [qualityName(q), interval(c.quality[i], q.digits)]),
+    ...page.qualities.map((q, i) => [qualityName(q), quality(c, i)]),
     ["cache held", `${mebibytes(c.cache_peak_bytes)} MiB`],
     ["looks", plain(c.looks)],
   ];

@@ -1,12 +1,17 @@
 // What a run measured, under its map and on the same steps.
 
+const MOST_NAMED = 5; // measurements whose names fit beside the chart
 const CHART = { height: 92, dashes: ["", "5 3", "1.5 3", "8 3 2 3"] };
+
+/// Gains have another scale: they are told, not drawn.
+const plotted = (decided) => decided.signals.filter((s) => s.change || s.decides);
 
 /// The chart of a run's signals: its SVG and where it ends. `x` gives the pixel of a step's left edge.
 function signalsOf(decided, x, right, top) {
   const bottom = top + CHART.height;
-  const values = decided.signals.flatMap((s) => s.values);
-  const threshold = decided.signals.some((s) => s.decides) ? decided.threshold : null;
+  const drawn = plotted(decided);
+  const values = drawn.flatMap((s) => s.values);
+  const threshold = drawn.some((s) => s.decides) ? decided.threshold : null;
   // A measurement far above all others would press the rest to the floor.
   const sorted = values.toSorted((a, b) => a - b);
   const high = Math.max(2 * (sorted[Math.floor(0.9 * (sorted.length - 1))] ?? 0), threshold ?? 0);
@@ -19,8 +24,9 @@ function signalsOf(decided, x, right, top) {
     parts.push(`<path class="grid" d="M${MAP.left} ${p}H${right}"/><text x="${MAP.left - 8}" y="${p + 4}" text-anchor="end">${short(tick)}</text>`);
   }
   const labels = [];
-  const names = [...new Set(decided.signals.map((s) => s.name))];
-  decided.signals.forEach((signal) => {
+  const names = [...new Set(drawn.map((s) => s.name))];
+  const crowd = names.length > MOST_NAMED;
+  drawn.forEach((signal) => {
     const kind = signal.decides ? "decides" : "";
     const place = (i) => [x(signal.steps[i] + 0.5).toFixed(1), y.pixel(signal.values[i]).toFixed(1)];
     const path = signal.steps.map((_, i) => `${i ? "L" : "M"}${place(i).join(" ")}`).join("");
@@ -28,9 +34,8 @@ function signalsOf(decided, x, right, top) {
     const style = `stroke-dasharray="${CHART.dashes[names.indexOf(signal.name) % CHART.dashes.length]}" opacity="${signal.branch ? 0.55 : 1}"`;
     parts.push(`<path class="signal ${kind}" ${style} d="${path}"/><g opacity="${signal.branch ? 0.55 : 1}">${dots}</g>`);
     // One name for both branches of a measurement, where its first branch ends.
-    if (!labels.some((label) => label.name === signal.name)) {
-      labels.push({ name: signal.name, y: y.pixel(signal.values.at(-1)), kind });
-    }
+    const name = crowd && !signal.decides ? `${names.length - 1} measurements` : signal.name;
+    if (!labels.some((label) => label.name === name)) labels.push({ name, y: y.pixel(signal.values.at(-1)), kind });
   });
   if (threshold !== null) {
     const p = y.pixel(threshold);
@@ -39,20 +44,14 @@ function signalsOf(decided, x, right, top) {
   }
   parts.push(...spread(labels, top, bottom).map((label) =>
     `<text class="${label.kind}" x="${right + 10}" y="${label.y + 4}">${text(label.name)}</text>`));
-  let end = bottom + 4;
-  if (decided.note) {
-    parts.push(`<text x="${MAP.left}" y="${bottom + 18}">${text(decided.note)}</text>`);
-    end = bottom + 24;
-  }
-  return { svg: parts.join(""), bottom: end };
+  return { svg: parts.join(""), bottom: bottom + 4 };
 }
 
 /// Moves names apart that would lie on one another.
 function spread(labels, top, bottom) {
   const LINE = 14; // pixels
   const sorted = labels.toSorted((a, b) => a.y - b.y);
-  const first = Math.min(...sorted.map((label, i) => Math.max(top, label.y) - i * LINE + i * LINE));
-  let next = Math.max(top, Math.min(first, bottom - (sorted.length - 1) * LINE));
+  let next = top;
   for (const label of sorted) {
     label.y = Math.max(next, Math.min(label.y, bottom));
     next = label.y + LINE;

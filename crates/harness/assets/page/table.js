@@ -1,25 +1,23 @@
 // The table: one row a configuration. Sorts, filters, selects.
 
-const plain = (value) => (value === null ? "–" : short(value));
-const middle = (triple) => (triple ? triple[0] : null);
-
-/// Name, what a cell sorts by, what it shows, and whether larger values come first.
+/// Name, what a cell sorts by, what it shows, whether larger values come first, and whether it is shown only among all.
 function columns() {
   const qualities = page.qualities.map((q, i) => ({
     name: qualityName(q),
     value: (c) => middle(c.quality[i]),
-    show: (c) => interval(c.quality[i], q.digits),
+    show: (c) => quality(c, i),
     largestFirst: q.higher_is_closer,
+    further: q.further,
   }));
-  return [
+  const all = [
     { name: "policy", value: (c) => c.name, show: (c) => text(c.name), word: true },
     { name: "knob", value: (c) => c.knob && c.knob[1], show: (c) => text(knobText(c)), word: true },
     { name: "speed-up", value: (c) => middle(c.speedup), show: (c) => interval(c.speedup, 2, "×"), largestFirst: true },
     { name: "compute", value: (c) => c.compute, show: (c) => percent(c.compute) },
-    { name: "realised", value: (c) => c.realised, show: (c) => percent(c.realised), largestFirst: true },
+    { name: "realised", value: (c) => c.realised, show: (c) => percent(c.realised), largestFirst: true, further: true },
     ...qualities,
     { name: "cache MiB", value: (c) => c.cache_peak_bytes, show: (c) => mebibytes(c.cache_peak_bytes) },
-    { name: "reads", value: (c) => c.reads, show: (c) => plain(c.reads) },
+    { name: "reads", value: (c) => c.reads, show: (c) => plain(c.reads), further: true },
     { name: "looks", value: (c) => c.looks, show: (c) => plain(c.looks) },
     {
       name: "runs",
@@ -28,6 +26,7 @@ function columns() {
       largestFirst: true,
     },
   ];
+  return all.filter((column) => state.allColumns || !column.further);
 }
 
 const sorting = { column: null, descending: false };
@@ -110,7 +109,8 @@ function startTable() {
   });
   table.addEventListener("mouseleave", () => choose({ hover: null }));
   at("filter").addEventListener("input", () => choose({ filter: at("filter").value }));
-  drawn(["group"], buildTable);
+  at("all-columns").addEventListener("change", () => choose({ allColumns: at("all-columns").checked }));
+  drawn(["group", "allColumns"], buildTable);
   drawn(["filter", "controls"], showRows);
   drawn(["selected"], markSelected);
 }

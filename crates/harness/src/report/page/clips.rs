@@ -75,7 +75,9 @@ impl Clips {
         };
         for film in films {
             let clip = clips.cut(&film);
-            clips.clips.push(clip.with_context(|| format!("cannot show {}", film.path.display()))?);
+            clips
+                .clips
+                .push(clip.with_context(|| format!("cannot show {}", film.path.display()))?);
         }
         Ok(clips)
     }
@@ -84,12 +86,24 @@ impl Clips {
         let stride = film.count.div_ceil(MOST_FRAMES);
         let frames: Vec<Vec<u8>> = film.frames()?.into_iter().step_by(stride).collect();
         let (width, height) = (film.width / self.shrunk, film.height / self.shrunk);
-        ensure!(width > 0 && height > 0, "{} × {} pixels are too few", film.width, film.height);
+        ensure!(
+            width > 0 && height > 0,
+            "{} × {} pixels are too few",
+            film.width,
+            film.height
+        );
         let mut places = (0..film.beside).map(|side| {
-            let strip: Vec<u8> = frames.iter().flat_map(|frame| film.side(frame, side, self.shrunk)).collect();
+            let strip: Vec<u8> = frames
+                .iter()
+                .flat_map(|frame| film.side(frame, side, self.shrunk))
+                .collect();
             let uri = data_uri(&strip, width, height * frames.len())?;
             // The uncached clip stands beside every policy's.
-            let place = self.strips.iter().position(|other| *other == uri).unwrap_or(self.strips.len());
+            let place = self
+                .strips
+                .iter()
+                .position(|other| *other == uri)
+                .unwrap_or(self.strips.len());
             if place == self.strips.len() {
                 self.strips.push(uri);
             }
@@ -122,14 +136,18 @@ impl Film {
             "it is {shown} pixels wide; expected {width}, or {} with the uncached video beside it",
             2 * width
         );
-        let delay = info.frame_control().map_or((1, 1), |control| (control.delay_num, control.delay_den));
+        let delay = info
+            .frame_control()
+            .map_or((1, 1), |control| (control.delay_num, control.delay_den));
         Ok(Film {
             path: path.to_path_buf(),
             run: run.run_key.clone(),
             beside: shown / width,
             width,
             height: info.height as usize,
-            count: info.animation_control().map_or(1, |control| control.num_frames as usize),
+            count: info
+                .animation_control()
+                .map_or(1, |control| control.num_frames as usize),
             fps: f64::from(delay.1) / f64::from(delay.0.max(1)),
         })
     }
@@ -142,7 +160,10 @@ impl Film {
             .map(|_| {
                 let mut frame = vec![0; reader.output_buffer_size().context("its frames are too large")?];
                 let found = reader.next_frame(&mut frame)?.buffer_size();
-                ensure!(found == bytes, "a frame holds {found} bytes, expected {bytes} of 8-bit RGB");
+                ensure!(
+                    found == bytes,
+                    "a frame holds {found} bytes, expected {bytes} of 8-bit RGB"
+                );
                 Ok(frame)
             })
             .collect()
@@ -186,7 +207,9 @@ mod tests {
     }
 
     fn pixels(uri: &str) -> (u32, u32, Vec<u8>) {
-        let bytes = BASE64_STANDARD.decode(uri.strip_prefix("data:image/png;base64,").unwrap()).unwrap();
+        let bytes = BASE64_STANDARD
+            .decode(uri.strip_prefix("data:image/png;base64,").unwrap())
+            .unwrap();
         let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut pixels).unwrap();
@@ -210,7 +233,11 @@ mod tests {
         write("off-prompt0.png", &reference);
         write("step-prompt0.png", &video::beside(&reference, &policy).unwrap());
         let clips = Clips::of(folder.path(), &[run("off"), run("step"), run("unseen")]).unwrap();
-        assert_eq!((clips.clips.len(), clips.strips.len()), (2, 2), "the uncached strip is kept once");
+        assert_eq!(
+            (clips.clips.len(), clips.strips.len()),
+            (2, 2),
+            "the uncached strip is kept once"
+        );
         let step = &clips.clips[1];
         assert_eq!((step.reference, step.strip, step.count, step.fps), (Some(0), 1, 2, 8.0));
         let expected = |greys: [u8; 2]| (4, 4, greys.iter().flat_map(|&grey| [grey; 24]).collect());
@@ -229,6 +256,9 @@ mod tests {
             ..RunRow::default()
         };
         let error = format!("{:#}", Clips::of(folder.path(), &[run]).err().unwrap());
-        assert!(error.contains("off-prompt0.png") && error.contains("expected 3"), "{error}");
+        assert!(
+            error.contains("off-prompt0.png") && error.contains("expected 3"),
+            "{error}"
+        );
     }
 }

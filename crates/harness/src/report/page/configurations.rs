@@ -93,11 +93,17 @@ pub fn of<'a>(
         let quality = (0..qualities.len()).map(|i| over_clips(ok(), |row| by_key[row.run_key.as_str()][i]));
         let looks: Vec<f64> = ok().filter_map(|row| row.looks.map(f64::from)).collect();
         let mean_looks = (!looks.is_empty()).then(|| looks.iter().sum::<f64>() / looks.len() as f64);
-        let series = curves.iter().position(|curve| curve.points.iter().any(|p| p.label == summary.label));
+        let series = curves
+            .iter()
+            .position(|curve| curve.points.iter().any(|p| p.label == summary.label));
         Configuration {
             quality: quality.map(|e| e.map(interval)).collect(),
             looks: mean_looks.and_then(rounded),
-            warnings: rows.iter().map(|row| row.warnings.as_str()).filter(|w| !w.is_empty()).collect(),
+            warnings: rows
+                .iter()
+                .map(|row| row.warnings.as_str())
+                .filter(|w| !w.is_empty())
+                .collect(),
             ..described(summary, series)
         }
     });

@@ -98,11 +98,16 @@ impl<'a> Decisions<'a> {
 
     fn strip(&mut self, cell: &Cell<'a>, blocks: u32) -> Strip {
         let share = |at: f64| (at * 1000.0).round() / 1000.0;
-        (share(cell.from), share(cell.to), grain(cell, blocks), place(&mut self.kinds, cell.kind))
+        (
+            share(cell.from),
+            share(cell.to),
+            grain(cell, blocks),
+            place(&mut self.kinds, cell.kind),
+        )
     }
 }
 
-/// What `Value` displays as, sorted into what a reader tells apart.
+/// What [`crate::trace`] calls a value, sorted into what a reader tells apart.
 fn grain(cell: &Cell, blocks: u32) -> Grain {
     match cell.kind {
         "compute" => Grain::Computed,
@@ -125,23 +130,28 @@ fn place<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mixcache_policies::plan::Value;
 
-    fn kinds(value: Value, from: f64, to: f64) -> Grain {
-        let kind = value.to_string();
+    fn of(kind: &str, from: f64, to: f64) -> Grain {
         let (step, branch) = (0, 0);
-        let kind = kind.as_str();
-        grain(&Cell { step, branch, from, to, kind }, 8)
+        let cell = Cell {
+            step,
+            branch,
+            from,
+            to,
+            kind,
+        };
+        grain(&cell, 8)
     }
 
     #[test]
     fn granularities_are_told_apart() {
-        let all = Value::Delta { from: 0, to: 24 };
-        assert_eq!(kinds(all, 0.0, 8.0), Grain::Step);
-        assert_eq!(kinds(Value::Delta { from: 6, to: 24 }, 2.0, 8.0), Grain::Blocks);
-        assert_eq!(kinds(Value::State { unit: 6 }, 0.0, 2.0), Grain::Blocks);
-        assert_eq!(kinds(Value::Raw { unit: 0 }, 0.0, 0.333), Grain::Module);
-        assert_eq!(kinds(Value::Output, 0.0, 8.0), Grain::Step);
-        assert_eq!(kinds(Value::Change, 0.0, 8.0), Grain::Step);
+        assert_eq!(of("compute", 0.0, 8.0), Grain::Computed);
+        assert_eq!(of("delta", 0.0, 8.0), Grain::Step);
+        assert_eq!(of("delta", 2.0, 8.0), Grain::Blocks);
+        assert_eq!(of("state", 0.0, 2.0), Grain::Blocks);
+        assert_eq!(of("raw", 0.0, 0.333), Grain::Module);
+        assert_eq!(of("output", 0.0, 8.0), Grain::Step);
+        assert_eq!(of("output rebuilt from the other branch", 0.0, 8.0), Grain::Branch);
+        assert_eq!(of("change", 0.0, 8.0), Grain::Step);
     }
 }

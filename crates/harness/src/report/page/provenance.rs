@@ -26,7 +26,7 @@ pub struct Provenance {
 /// What a fact is called, and where a run says it.
 type Fact = (&'static str, fn(&RunRow) -> String);
 
-const FACTS: [Fact; 12] = [
+const FACTS: [Fact; 11] = [
     ("experiment", |run| run.experiment.clone()),
     ("experiment hash", |run| run.experiment_hash.clone()),
     ("revision", |run| run.git_revision.clone()),
@@ -40,8 +40,9 @@ const FACTS: [Fact; 12] = [
     ("device", |run| format!("{}, {}", run.device, run.dtype)),
     ("threads", |run| run.threads.to_string()),
     ("guidance", |run| format!("{} ({})", run.guidance, run.guidance_mode)),
-    ("steps without reuse", |run| format!("first {}, last {}", run.full_first, run.full_last)),
-    ("host", |run| run.machine.clone()),
+    ("steps without reuse", |run| {
+        format!("first {}, last {}", run.full_first, run.full_last)
+    }),
 ];
 
 impl Provenance {
@@ -62,7 +63,7 @@ impl Provenance {
             serde_json::from_str(&read(&path)?).with_context(|| format!("{} is not a JSON object", path.display()))?;
         facts.extend(machine.into_iter().map(|(name, value)| {
             let value = value.as_str().map_or_else(|| value.to_string(), String::from);
-            (format!("host: {}", name.replace('_', " ")), value)
+            (name.replace("_gib", ", GiB"), value)
         }));
         let started = || runs.iter().map(|run| run.started_at.as_str());
         if let (Some(first), Some(last)) = (started().min(), started().max()) {

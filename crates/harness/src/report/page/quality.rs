@@ -17,9 +17,17 @@ pub struct Quality {
     log: bool,
     /// Its value for frames that equal the uncached ones: off the scale of the others.
     identical: f64,
+    /// Whether the table shows it only when asked for all columns.
+    further: bool,
 }
 
-const fn higher(column: &'static str, name: &'static str, unit: &'static str, digits: usize, identical: f64) -> Quality {
+const fn higher(
+    column: &'static str,
+    name: &'static str,
+    unit: &'static str,
+    digits: usize,
+    identical: f64,
+) -> Quality {
     Quality {
         column,
         name,
@@ -28,6 +36,7 @@ const fn higher(column: &'static str, name: &'static str, unit: &'static str, di
         higher_is_closer: true,
         log: false,
         identical,
+        further: false,
     }
 }
 
@@ -40,18 +49,26 @@ const fn lower(column: &'static str, name: &'static str) -> Quality {
         higher_is_closer: false,
         log: true,
         identical: 0.0,
+        further: false,
+    }
+}
+
+const fn further(quality: Quality) -> Quality {
+    Quality {
+        further: true,
+        ..quality
     }
 }
 
 /// All there may be; a recording shows those it has.
 const QUALITIES: &[Quality] = &[
     higher("psnr_db", "PSNR", "dB", 2, 100.0),
-    higher("psnr_pooled_db", "PSNR, pooled", "dB", 2, 100.0),
+    further(higher("psnr_pooled_db", "PSNR, pooled", "dB", 2, 100.0)),
     higher("ssim", "SSIM", "", 4, 1.0),
-    higher("ms_ssim", "MS-SSIM", "", 4, 1.0),
+    further(higher("ms_ssim", "MS-SSIM", "", 4, 1.0)),
     lower("lpips", "LPIPS"),
-    lower("flicker_error", "flicker error"),
-    lower("warping_error", "warping error"),
+    further(lower("flicker_error", "flicker error")),
+    further(lower("warping_error", "warping error")),
     lower("latent_rel_l2", "latent error"),
 ];
 

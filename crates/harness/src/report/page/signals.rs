@@ -22,9 +22,15 @@ struct Signal {
     branch: u32,
     /// Whether this is what was compared with the threshold.
     decides: bool,
+    /// Whether it is a relative change, as against a gain or an angle, which have other scales.
+    change: bool,
     steps: Vec<u32>,
     values: Vec<f64>,
 }
+
+const GAIN: &str = "gain of the residual";
+const RATE: &str = "output over latent";
+const COSINE: &str = "cosine of the branches";
 
 /// What a policy compares with its knob `threshold`; see the head of its file.
 enum Compared {
@@ -57,50 +63,55 @@ pub fn of(run: &RunRow, events: &[EventRow]) -> Signals {
     let compared = compared(run);
     let mut curves: BTreeMap<(usize, u32), Signal> = BTreeMap::new();
     let mut names: Vec<String> = Vec::new();
-    let mut put = |name: String, decides: bool, event: &EventRow, value: f64| {
+    let mut put = |(name, branch): (String, u32), decides: bool, step: u32, value: f64| {
         let Some(value) = rounded(value) else { return };
         let place = names.iter().position(|other| *other == name).unwrap_or_else(|| {
             names.push(name.clone());
             names.len() - 1
         });
-        let branch = event.branch;
         let signal = curves.entry((place, branch)).or_insert_with(|| Signal {
+            change: ![GAIN, RATE, COSINE].contains(&name.as_str()),
             name,
             branch,
             decides,
             steps: Vec::new(),
             values: Vec::new(),
         });
-        signal.steps.push(event.step);
+        signal.steps.push(step);
         signal.values.push(value);
     };
     let computed = computed(events);
     let mut sums: BTreeMap<u32, f64> = BTreeMap::new();
-    let mut noted: Vec<String> = Vec::new();
+    let mut measured: Vec<(String, u32)> = Vec::new(); // and in which branch
     for event in events {
+        let (step, branch) = (event.step, event.branch);
         match event.action.as_str() {
-            "note" => noted.extend(described(event)),
+            "note" => measured.extend(described(event).into_iter().map(|name| (name, branch))),
             "look" => {
-                noted.extend(described(event));
+                measured.extend(described(event).into_iter().map(|name| (name, branch)));
                 for (i, &seen) in event.seen.iter().enumerate() {
-                    let name = noted.get(i).cloned().unwrap_or_else(|| format!("measurement {}", i + 1));
-                    put(name, matches!(compared, Some(Compared::Seen)), event, f64::from(seen));
+                    let unnamed = || (format!("measurement {}", i + 1), branch);
+                    let what = measured.get(i).cloned().unwrap_or_else(unnamed);
+                    put(what, matches!(compared, Some(Compared::Seen)), step, f64::from(seen));
                 }
-                noted.clear();
+                measured.clear();
                 let seen = || event.seen.iter().map(|&value| f64::from(value));
                 match compared {
-                    Some(Compared::Mean) => {
-                        put("mean".into(), true, event, seen().sum::<f64>() / event.seen.len() as f64)
-                    }
+                    Some(Compared::Mean) => put(
+                        ("mean".into(), branch),
+                        true,
+                        step,
+                        seen().sum::<f64>() / event.seen.len() as f64,
+                    ),
                     Some(Compared::Sum { factors }) => {
                         let sum = sums.entry(event.branch).or_default();
                         *sum += seen().take(factors).product::<f64>();
-                        put("added up".into(), true, event, *sum);
+                        put(("added up".into(), branch), true, step, *sum);
                     }
                     _ => {}
                 }
             }
-            _ if computed.contains(&(event.step, event.branch)) => drop(sums.insert(event.branch, 0.0)),
+            _ if computed.contains(&(step, branch)) => drop(sums.insert(branch, 0.0)),
             _ => {}
         }
     }
@@ -131,7 +142,11 @@ fn note(run: &RunRow, compared: bool, threshold: Option<f64>) -> String {
         Some(Knob::Text(text)) => text.as_str(),
         _ => "?",
     };
-    let knob = |name| number(run, name).and_then(rounded).map_or("?".into(), |value| value.to_string());
+    let knob = |name| {
+        number(run, name)
+            .and_then(rounded)
+            .map_or("?".into(), |value| value.to_string())
+    };
     match (run.policy.as_str(), threshold) {
         ("mix", _) => format!(
             "MixCache caches from a change below {} d̄ on; its interval grows below {} d̄ and shrinks above {} d̄, \
@@ -161,17 +176,21 @@ fn name(probe: &Probe) -> String {
     match probe {
         Probe::Time => "timestep signal".into(),
         Probe::Input => "input of the first unit".into(),
+        Probe::Fresh(Value::Delta { from, to }) => format!("residual of units {from}–{}", to - 1),
+        Probe::Fresh(Value::State { unit }) => format!("state at unit {unit}"),
         Probe::Fresh(value) => value.to_string(),
-        Probe::Cosine { .. } => "cosine of the branches".into(),
+        Probe::Cosine { .. } => COSINE.into(),
         Probe::Distance { new, old } => distance(new, old).into(),
     }
 }
 
 fn distance(new: &[Term], old: &[Term]) -> &'static str {
-    let values = || new.iter().chain(old).map(|term| match term.of {
-        Source::Kept { value, .. } | Source::Fresh { value } => value,
-        Source::Now { .. } => Value::Output,
-    });
+    let values = || {
+        new.iter().chain(old).map(|term| match term.of {
+            Source::Kept { value, .. } | Source::Fresh { value } => value,
+            Source::Now { .. } => Value::Output,
+        })
+    };
     let filtered = new.iter().any(|term| matches!(term.weight, Weight::Spectrum { .. }));
     let branches: BTreeSet<usize> = old
         .iter()
@@ -189,9 +208,9 @@ fn distance(new: &[Term], old: &[Term]) -> &'static str {
         .sum();
     match () {
         () if filtered => "filtered latent",
-        () if values().any(|value| value == Value::Change) => "output over latent",
+        () if values().any(|value| value == Value::Change) => RATE,
         () if values().any(|value| value == Value::Latent) => "latent over output",
-        () if values().any(Value::is_hidden) => "gain of the residual",
+        () if values().any(Value::is_hidden) => GAIN,
         () if branches.len() < 2 => "prediction",
         () if weight.abs() < 1e-6 => "branch difference",
         () => "guided prediction",
@@ -224,7 +243,15 @@ mod tests {
 
     #[test]
     fn teacache_adds_up_what_it_saw_until_it_computes() {
-        let look = |step, seen: f32| event(step, &Move::Look { probes: vec![Probe::Time] }, &[seen]);
+        let look = |step, seen: f32| {
+            event(
+                step,
+                &Move::Look {
+                    probes: vec![Probe::Time],
+                },
+                &[seen],
+            )
+        };
         let reuse = Move::reuse(Value::Output, vec![]);
         let events = [
             look(0, f32::INFINITY),
@@ -249,20 +276,32 @@ mod tests {
         assert_eq!(signals.threshold, Some(0.5));
         let sum = curve(&signals, "added up");
         assert!(sum.decides && !curve(&signals, "timestep signal").decides);
-        assert_eq!((&sum.steps[..], &sum.values[..]), (&[1, 2, 3][..], &[0.25, 0.75, 0.125][..]));
+        assert_eq!(
+            (&sum.steps[..], &sum.values[..]),
+            (&[1, 2, 3][..], &[0.25, 0.75, 0.125][..])
+        );
     }
 
     #[test]
     fn a_look_names_first_what_was_noted_before() {
         let delta = Value::Delta { from: 2, to: 6 };
         let kept = |age| vec![Term::kept(1.0, Value::Output, 0, age)];
-        let probe = Probe::Distance { new: kept(0), old: kept(1) };
+        let probe = Probe::Distance {
+            new: kept(0),
+            old: kept(1),
+        };
         let events = [
-            event(4, &Move::Note { probes: vec![Probe::Fresh(delta)] }, &[]),
+            event(
+                4,
+                &Move::Note {
+                    probes: vec![Probe::Fresh(delta)],
+                },
+                &[],
+            ),
             event(5, &Move::Look { probes: vec![probe] }, &[0.5, 0.25]),
         ];
         let signals = of(&RunRow::default(), &events);
-        assert_eq!(curve(&signals, "delta of units 2..6").values, [0.5]);
+        assert_eq!(curve(&signals, "residual of units 2–5").values, [0.5]);
         assert_eq!(curve(&signals, "prediction").values, [0.25]);
     }
 }
