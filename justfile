@@ -40,6 +40,11 @@ train model minutes="8":
 report recording:
     cargo run --release -- report {{recording}}
 
+# Use the pages of made-up and recorded sweeps in headless Chromium (needs Python with Playwright, or CHROMIUM=path).
+page-test *options:
+    REPORT_SAMPLE="$PWD/target/page" cargo test --release --lib -- report::page
+    "${PYTHON:-python3}" crates/harness/tests/page/check.py {{options}} target/page/*/index.html $(ls results/*/*/report/index.html)
+
 # Compare with numbers made by the reference implementations.
 parity folder="crates/core/tests/golden":
     cargo run --release -- parity {{folder}}

@@ -36,8 +36,24 @@ function choose(change) {
   }
 }
 
+/// Calls `draw` whenever the width of `node` changes. Its height may follow from what is drawn.
+function onWidth(node, draw) {
+  let width = node.clientWidth;
+  new ResizeObserver(() => {
+    if (node.clientWidth === width) return;
+    width = node.clientWidth;
+    draw();
+  }).observe(node);
+}
+
 const group = () => page.groups[state.group];
 const configuration = (place) => group().configurations[place];
+
+/// The configuration whose marker has the keyboard: it counts while the pointer is at none.
+function focused() {
+  const node = document.activeElement.closest(".point");
+  return node ? Number(node.dataset.place) : null;
+}
 
 const MOST_SELECTED = 8;
 
@@ -77,7 +93,7 @@ function short(value) {
 }
 
 function interval(triple, digits, unit = "") {
-  if (!triple || triple[0] === null) return "–";
+  if (!triple) return "–";
   const [value, low, high] = triple;
   const half = low === null ? "" : ` <small>± ${((high - low) / 2).toFixed(digits)}</small>`;
   return `${value.toFixed(digits)}${unit}${half}`;

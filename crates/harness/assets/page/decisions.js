@@ -14,7 +14,7 @@ const stripsOf = (decided, step, branch) => {
 
 function drawDecisions() {
   const width = at("decisions").clientWidth;
-  [MAP.left, MAP.right] = width < NARROW ? [34, 104] : [74, 170];
+  [MAP.left, MAP.right] = width < NARROW ? [34, 136] : [74, 170];
   const blocks = state.selected.map((place) => {
     const c = configuration(place), run = runOf(place), decided = run && page.decisions.runs[run.key];
     const head = `<h3>${swatch(c.series)}${text(c.label)} <small>${run ? runFigures(run) : ""}</small></h3>`;
@@ -140,5 +140,5 @@ function startDecisions() {
   });
   drawn(["selected", "clip"], drawDecisions);
   drawn(["step"], drawCursor);
-  new ResizeObserver(drawDecisions).observe(root);
+  onWidth(root, drawDecisions);
 }

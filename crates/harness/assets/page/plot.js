@@ -152,10 +152,10 @@ function startPlot() {
     return best && distance(best) < REACH ? best.place : null;
   };
   plot.addEventListener("pointermove", (event) => {
-    const place = nearest(event);
+    const place = nearest(event) ?? focused();
     if (place !== state.hover) choose({ hover: place });
   });
-  plot.addEventListener("pointerleave", () => choose({ hover: null }));
+  plot.addEventListener("pointerleave", () => choose({ hover: focused() }));
   plot.addEventListener("click", (event) => {
     const place = nearest(event);
     if (place !== null) toggle(place);
@@ -193,7 +193,7 @@ function startPlot() {
   legend.addEventListener("mouseover", (event) => choose({ highlight: series(event) === undefined ? null : Number(series(event)) }));
   legend.addEventListener("mouseleave", () => choose({ highlight: null }));
 
-  new ResizeObserver(drawPlot).observe(plot);
+  onWidth(plot, drawPlot);
   drawn(["group", "hidden"], drawLegend);
   drawn(["group", "filter", "controls", "intervals", "x", "y", "hidden"], drawPlot);
   drawn(["hover", "highlight", "selected"], emphasise);

@@ -105,9 +105,9 @@ function startTable() {
   });
   table.addEventListener("mouseover", (event) => {
     const row = event.target.closest("tbody tr");
-    choose({ hover: row ? Number(row.dataset.place) : null });
+    choose({ hover: row ? Number(row.dataset.place) : focused() });
   });
-  table.addEventListener("mouseleave", () => choose({ hover: null }));
+  table.addEventListener("mouseleave", () => choose({ hover: focused() }));
   at("filter").addEventListener("input", () => choose({ filter: at("filter").value }));
   at("all-columns").addEventListener("change", () => choose({ allColumns: at("all-columns").checked }));
   drawn(["group", "allColumns"], buildTable);

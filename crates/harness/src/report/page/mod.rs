@@ -145,7 +145,7 @@ fn assembled(page: &Page) -> Result<String> {
     Ok(html + rest)
 }
 
-/// A number to four significant digits: more cannot be seen, and would double the page.
+/// A number to four significant digits: in a curve more cannot be seen, and would double the page.
 fn rounded(value: f64) -> Option<f64> {
     if !value.is_finite() {
         return None;
