@@ -36,7 +36,7 @@ scaling *options:
 train model minutes="8":
     experiments/train/train.sh {{model}} {{minutes}}
 
-# Plots and tables of a recording.
+# Plots, tables and a page to explore in a browser, of a recording.
 report recording:
     cargo run --release -- report {{recording}}
 
