@@ -45,6 +45,10 @@ page-test *options:
     REPORT_SAMPLE="$PWD/target/page" cargo test --release --lib -- report::page
     "${PYTHON:-python3}" crates/harness/tests/page/check.py {{options}} target/page/*/index.html $(ls results/*/*/report/index.html)
 
+# Run the notebooks on the newest recordings and keep their outputs (needs notebooks/requirements.txt).
+notebooks:
+    "${PYTHON:-python3}" -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
 # Compare with numbers made by the reference implementations.
 parity folder="crates/core/tests/golden":
     cargo run --release -- parity {{folder}}
