@@ -1,8 +1,8 @@
 //! `mixcache`: benchmark cache policies for video diffusion transformers.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use mixcache_harness::verbs::{
-    calibrate, dynamics, export, list, parity, replay, report, scaling, sweep, time, trace, verify,
+    calibrate, completions, dynamics, export, list, man, parity, replay, report, scaling, sweep, time, trace, verify,
 };
 
 /// Keeps the memory of a pass for the next one: fresh pages cost 3 % of a pass of wan-mini.
@@ -11,7 +11,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Benchmark cache policies for video diffusion transformers.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(name = "mixcache", version, about)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -31,6 +31,8 @@ enum Verb {
     Report(report::Args),
     Export(export::Args),
     Parity(parity::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -50,6 +52,8 @@ fn main() -> std::process::ExitCode {
         Verb::Report(args) => report::run(args),
         Verb::Export(args) => export::run(args),
         Verb::Parity(args) => parity::run(args),
+        Verb::Completions(args) => completions::run(args, Cli::command()),
+        Verb::Man(args) => man::run(args, Cli::command()),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
