@@ -42,7 +42,7 @@ report recording:
 
 # Use the pages of made-up and recorded sweeps in headless Chromium (needs Python with Playwright, or CHROMIUM=path).
 page-test *options:
-    REPORT_SAMPLE="$PWD/target/page" cargo test --release --lib -- report::page
+    REPORT_SAMPLE="$PWD/target/page" cargo test --release --lib -- report::
     "${PYTHON:-python3}" crates/harness/tests/page/check.py {{options}} target/page/*/index.html $(ls results/*/*/report/index.html)
 
 # Run the notebooks on the newest recordings and keep their outputs (needs notebooks/requirements.txt).

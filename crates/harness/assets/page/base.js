@@ -84,6 +84,9 @@ function runOf(place) {
 const escapes = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
 const text = (value) => String(value).replace(/[&<>"]/g, (c) => escapes[c]);
 
+/// Prose of the experiment, with its `code`.
+const prose = (value) => text(value).replace(/`([^`]*)`/g, "<code>$1</code>");
+
 /// Three significant digits at most, as the figures of report.md write them.
 function short(value) {
   if (value === 0) return "0";

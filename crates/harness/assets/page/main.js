@@ -16,7 +16,7 @@ function drawHead() {
   const { name, sample, baseline, warnings } = group();
   at("title").textContent = page.title;
   const paragraphs = page.analysis.split(/\n\s*\n/).filter((p) => p.trim());
-  at("analysis").innerHTML = paragraphs.map((p) => `<p>${text(p).replace(/`([^`]*)`/g, "<code>$1</code>")}</p>`).join("");
+  at("analysis").innerHTML = paragraphs.map((p) => `<p>${prose(p)}</p>`).join("");
   if (page.groups.length > 1) {
     const options = page.groups.map((g, i) => `<option value="${i}" ${i === state.group ? "selected" : ""}>${text(g.name)}</option>`);
     at("setting").innerHTML = `<label>setting <select id="group">${options.join("")}</select></label> ${text(sample)}`;
@@ -25,7 +25,7 @@ function drawHead() {
     at("setting").textContent = `${name} · ${sample}`;
   }
   at("warnings").innerHTML = warnings.map((w) => `<p class="warning">${text(w)}</p>`).join("");
-  at("baseline").textContent = baseline;
+  at("baseline").innerHTML = prose(baseline);
 }
 
 function drawSelection() {
@@ -81,7 +81,9 @@ function enter(place) {
   const picks = [first((c) => c.mix), first((c) => c.policy === "tea"), first((c) => c.control)];
   const selected = [...new Set(picks.filter((i) => i !== undefined))];
   defineColours();
-  choose({ group: place, selected, hidden: new Set(), hover: null, highlight: null, clip: state.clip, step: null });
+  const x = configurations.some((c) => c.speedup && !c.off) ? "speedup" : "compute";
+  at("plot-x").value = x;
+  choose({ group: place, x, selected, hidden: new Set(), hover: null, highlight: null, clip: state.clip, step: null });
 }
 
 function startTheme() {

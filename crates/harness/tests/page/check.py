@@ -155,6 +155,14 @@ def decides(page: Page) -> None:
     expect(page.locator("#decisions .readout").first).not_to_contain_text("step 1 ·")
 
 
+def regroups(page: Page) -> None:
+    if not page.locator("#group").count():
+        return
+    for option in page.locator("#group option").all()[::-1]:
+        page.select_option("#group", option.get_attribute("value"))
+        assert page.locator(ROWS).count() and page.locator(".chip").count(), option.inner_text()
+
+
 def fits(page: Page) -> None:
     for width in (1280, 800, 390):
         page.set_viewport_size({"width": width, "height": 900})
@@ -169,7 +177,7 @@ def check(browser, path: pathlib.Path, shots: pathlib.Path | None) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(5000)
     trouble = opened(page, path)
-    for step in (sorts, filters, plots, selects, plays, decides, fits):
+    for step in (sorts, filters, plots, selects, plays, decides, regroups, fits):
         step(page)
         assert not trouble, f"after {step.__name__}: {trouble}"
     if shots:

@@ -246,6 +246,45 @@ mod tests {
     }
 
     #[test]
+    fn of_a_long_video_every_nth_frame_is_shown_at_the_same_pace() {
+        let folder = tempfile::tempdir().unwrap();
+        let count = 2 * MOST_FRAMES + 1;
+        let data = (0..count).flat_map(|t| [t as f32 / 255.0; 24]).collect();
+        let path = folder.path().join("long.png");
+        video::write_apng(&path, &Frames::new(count, 2, 4, data).unwrap(), 15).unwrap();
+        let run = RunRow {
+            width: 4,
+            ..RunRow::default()
+        };
+        let mut clips = Clips {
+            shrunk: 2,
+            ..Clips::default()
+        };
+        let clip = clips.cut(&Film::open(&path, &run).unwrap()).unwrap();
+        let shown = count.div_ceil(3);
+        assert_eq!((clip.width, clip.height, clip.count, clip.fps), (2, 1, shown, 5.0));
+        let expected = (0..shown).flat_map(|t| [3 * t as u8; 6]).collect();
+        assert_eq!(pixels(&clips.strips[0]), (2, shown as u32, expected));
+    }
+
+    #[test]
+    fn a_shrunk_pixel_is_the_mean_of_its_square() {
+        let film = Film {
+            path: PathBuf::new(),
+            run: String::new(),
+            beside: 2,
+            width: 2,
+            height: 2,
+            count: 1,
+            fps: 1.0,
+        };
+        let grey = |values: [u8; 8]| values.iter().flat_map(|&value| [value; 3]).collect::<Vec<_>>();
+        let frame = grey([0, 10, 100, 100, 20, 30, 200, 200]);
+        assert_eq!(film.side(&frame, 0, 2), [15; 3]);
+        assert_eq!(film.side(&frame, 1, 2), [150; 3]);
+    }
+
+    #[test]
     fn a_video_of_another_size_is_refused_with_its_name() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("videos")).unwrap();
