@@ -36,13 +36,22 @@ scaling *options:
 train model minutes="8":
     experiments/train/train.sh {{model}} {{minutes}}
 
-# Plots and tables of a recording.
+# Plots, tables and a page to explore in a browser, of a recording.
 report recording:
     cargo run --release -- report {{recording}}
 
 # The tables of a paper, from every recording and from published numbers.
 tables *options:
     cargo run --release -- tables {{options}}
+
+# Use the pages of made-up and recorded sweeps in headless Chromium (needs Python with Playwright, or CHROMIUM=path).
+page-test *options:
+    REPORT_SAMPLE="$PWD/target/page" cargo test --release --lib -- report::
+    "${PYTHON:-python3}" crates/harness/tests/page/check.py {{options}} target/page/*/index.html $(ls results/*/*/report/index.html)
+
+# Run the notebooks on the newest recordings and keep their outputs (needs notebooks/requirements.txt).
+notebooks:
+    "${PYTHON:-python3}" -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 # Compare with numbers made by the reference implementations.
 parity folder="crates/core/tests/golden":

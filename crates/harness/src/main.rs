@@ -1,9 +1,9 @@
 //! `mixcache`: benchmark cache policies for video diffusion transformers.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use mixcache_harness::verbs::{
-    calibrate, dynamics, export, fake_weights, list, parity, replay, report, scaling, sweep, tables, time, trace, tune,
-    verify,
+    calibrate, completions, dynamics, export, fake_weights, list, man, parity, replay, report, scaling, sweep, tables,
+    time, trace, tune, verify,
 };
 
 /// Keeps the memory of a pass for the next one: fresh pages cost 3 % of a pass of wan-mini.
@@ -12,7 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Benchmark cache policies for video diffusion transformers.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(name = "mixcache", version, about)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -35,6 +35,8 @@ enum Verb {
     Export(export::Args),
     Parity(parity::Args),
     FakeWeights(fake_weights::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -57,6 +59,8 @@ fn main() -> std::process::ExitCode {
         Verb::Export(args) => export::run(args),
         Verb::Parity(args) => parity::run(args),
         Verb::FakeWeights(args) => fake_weights::run(args),
+        Verb::Completions(args) => completions::run(args, Cli::command()),
+        Verb::Man(args) => man::run(args, Cli::command()),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -118,6 +118,7 @@ fn a_sweep_records_reports_replays_and_verifies() {
     );
     for file in [
         "report/report.md",
+        "report/index.html",
         "report/curves.svg",
         "report/curves.png",
         "report/table.csv",
@@ -152,6 +153,19 @@ fn a_sweep_records_reports_replays_and_verifies() {
     assert!(costs.contains("| step | interval=3 |"), "{costs}");
     let shown = succeeds(folder.path(), &["list", "tiny.toml"]);
     assert!(shown.contains("step interval=2"), "{shown}");
+    let listing = succeeds(folder.path(), &["list", "tiny.toml", "--json"]);
+    let listing: serde_json::Value = serde_json::from_str(&listing).expect("JSON and nothing else");
+    let planned = listing["policies"].as_array().unwrap();
+    let planned = planned
+        .iter()
+        .find(|policy| policy["label"] == "step interval=3")
+        .unwrap();
+    assert_eq!(
+        planned["compute_fraction"].as_f64(),
+        step.compute_fraction,
+        "as it was then measured"
+    );
+    assert_eq!(planned["cache_claimed_bytes"].as_u64(), step.cache_claimed_bytes);
     let shown = mixcache(folder.path(), &["verify", "tiny.toml"]);
     let shown = text(&shown.stdout);
     assert!(
@@ -164,6 +178,25 @@ fn a_sweep_records_reports_replays_and_verifies() {
             .any(|line| line.starts_with("WRONG") && !line.contains("faster")),
         "{shown}"
     );
+}
+
+#[test]
+fn shells_complete_and_manuals_describe_every_verb() {
+    let folder = TempDir::new().unwrap();
+    let help = succeeds(folder.path(), &["--help"]);
+    let (_, listed) = help.split_once("Commands:\n").unwrap();
+    let listed = listed.lines().take_while(|line| !line.is_empty());
+    let verbs: Vec<&str> = listed.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(verbs.contains(&"sweep") && verbs.len() > 10, "{help}");
+    let completions = ["bash", "zsh", "fish"].map(|shell| succeeds(folder.path(), &["completions", shell]));
+    succeeds(folder.path(), &["man", "pages"]);
+    for verb in verbs {
+        for script in &completions {
+            assert!(script.contains(verb), "{verb} is not completed");
+        }
+        let page = folder.path().join(format!("pages/mixcache-{verb}.1"));
+        assert!(verb == "help" || page.is_file(), "{} is missing", page.display());
+    }
 }
 
 #[test]

@@ -52,19 +52,20 @@ const WORK: Panel = Panel {
     identical: None,
 };
 
-struct Curve<'a> {
-    name: String,
-    points: Vec<&'a Summary>,
-    style: Look,
+/// The configurations of one series, in the order of their speed-up.
+pub(super) struct Curve<'a> {
+    pub(super) name: String,
+    pub(super) points: Vec<&'a Summary>,
+    pub(super) style: Look,
 }
 
 /// How a curve looks: policies in colour, MixCache heavy, controls grey and dashed.
 #[derive(Clone, Copy)]
-struct Look {
-    colour: RGBColor,
-    marker: usize,
-    dashed: bool,
-    width: u32,
+pub(super) struct Look {
+    pub(super) colour: RGBColor,
+    pub(super) marker: usize,
+    pub(super) dashed: bool,
+    pub(super) width: u32,
 }
 
 /// The picture, or none where there is no speed-up to draw.
@@ -114,7 +115,8 @@ pub fn draw(group: &Group, title: &str) -> Result<Option<String>> {
     Ok(Some(svg))
 }
 
-fn curves(group: &Group) -> Vec<Curve<'_>> {
+/// What is drawn, in drawing order.
+pub(super) fn curves(group: &Group) -> Vec<Curve<'_>> {
     let mut curves: Vec<Curve> = Vec::new();
     let (mut colours, mut greys) = (0, 0);
     for summary in &group.summaries {

@@ -19,12 +19,12 @@ const LEFT: i32 = 110;
 const RIGHT: i32 = WIDTH - 40;
 
 /// A rectangle of the map: a decision that covers blocks `from..to`.
-struct Cell<'a> {
-    step: u32,
-    branch: u32,
-    from: f64,
-    to: f64,
-    kind: &'a str,
+pub(super) struct Cell<'a> {
+    pub(super) step: u32,
+    pub(super) branch: u32,
+    pub(super) from: f64,
+    pub(super) to: f64,
+    pub(super) kind: &'a str,
 }
 
 /// The picture of one run's events.
@@ -138,7 +138,7 @@ fn outcome(run: &RunRow) -> String {
     compute.unwrap_or_default() + &psnr.unwrap_or_default()
 }
 
-fn branch_name(branch: u32, branches: usize) -> &'static str {
+pub(super) fn branch_name(branch: u32, branches: usize) -> &'static str {
     match (branch, branches) {
         (0, 1) => "all blocks",
         (0, _) => "conditional branch",
@@ -149,7 +149,7 @@ fn branch_name(branch: u32, branches: usize) -> &'static str {
 
 /// Reuse and compute as rectangles. A block that several moves share (attention reused, MLP computed) is split into
 /// that many strips, first move lowest.
-fn cells(events: &[EventRow], blocks: u32) -> Vec<Cell<'_>> {
+pub(super) fn cells(events: &[EventRow], blocks: u32) -> Vec<Cell<'_>> {
     let moves = || {
         events
             .iter()

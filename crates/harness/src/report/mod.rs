@@ -8,6 +8,7 @@ mod draw;
 pub mod dynamics;
 pub mod fit;
 mod heatmap;
+mod page;
 pub mod scaling;
 mod scatter;
 mod summary;
@@ -27,13 +28,15 @@ use std::path::{Path, PathBuf};
 pub struct Report {
     /// The page that shows all the rest.
     pub page: PathBuf,
+    /// The same to explore: one file for a browser.
+    pub html: PathBuf,
     /// Every file written, the page included.
     pub files: Vec<PathBuf>,
     /// The numbers behind it.
     pub groups: Vec<Group>,
 }
 
-/// Writes `<directory>/report/`: `report.md` and what it shows. Overwrites an older report, never the results.
+/// Writes `<directory>/report/`: `report.md` and what it shows, and `index.html`. Overwrites an older report, never the results.
 ///
 /// # Errors
 /// If `directory` is not a recording, holds no run, or a file in it cannot be read; the error names the file.
@@ -83,7 +86,15 @@ pub fn write(directory: &Path) -> Result<Report> {
     page += &failures(&runs);
     let page = save(&folder, "report.md", &page)?;
     files.push(page.clone());
-    Ok(Report { page, files, groups })
+    let html = page::html(directory, &prose, &runs, &events, &groups)?;
+    let html = save(&folder, "index.html", &html)?;
+    files.push(html.clone());
+    Ok(Report {
+        page,
+        html,
+        files,
+        groups,
+    })
 }
 
 /// Writes the decision heat map of one run into `<directory>/report/`, as SVG and PNG.

@@ -40,6 +40,8 @@ pub struct Summary {
     pub series: String,
     /// Swept knob.
     pub knob: Option<(String, f64)>,
+    /// Its runs, failed ones included.
+    pub run_keys: Vec<String>,
     /// Runs that succeeded.
     pub runs: usize,
     /// Runs that did not.
@@ -317,6 +319,7 @@ fn summary(rows: &[&RunRow], off_s: &BTreeMap<Pair, f64>) -> Summary {
     Summary {
         policy: first.policy.clone(),
         knob: first.knob_name.clone().zip(first.knob),
+        run_keys: rows.iter().map(|row| row.run_key.clone()).collect(),
         runs: ok().count(),
         failures: rows.len() - ok().count(),
         speedup: estimate(&speedups, median),

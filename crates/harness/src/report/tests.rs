@@ -73,7 +73,7 @@ const SWEEPS: [Sweep; 7] = [
 ];
 
 /// A plausible sweep: 3 prompts × 2 seeds, quality falling with speed at a rate that depends on the policy.
-fn sweep() -> (Vec<RunRow>, Vec<EventRow>) {
+pub(super) fn sweep() -> (Vec<RunRow>, Vec<EventRow>) {
     let (mut runs, mut events) = (Vec::new(), Vec::new());
     for (policy, series, knob_name, values, work, loss) in SWEEPS {
         for (&value, clip) in values.iter().flat_map(|value| (0..6).map(move |clip| (value, clip))) {
@@ -177,7 +177,7 @@ fn decisions(run: &RunRow) -> Vec<EventRow> {
     events
 }
 
-fn recorded(runs: &[RunRow], events: &[EventRow]) -> (tempfile::TempDir, PathBuf) {
+pub(super) fn recorded(runs: &[RunRow], events: &[EventRow]) -> (tempfile::TempDir, PathBuf) {
     let root = tempfile::tempdir().unwrap();
     let mut recording = Recording::create(
         root.path(),
@@ -196,7 +196,7 @@ fn recorded(runs: &[RunRow], events: &[EventRow]) -> (tempfile::TempDir, PathBuf
 }
 
 /// `REPORT_SAMPLE=folder` keeps the pictures, to be looked at.
-fn keep(name: &str, report: &Report) {
+pub(super) fn keep(name: &str, report: &Report) {
     if let Some(folder) = std::env::var_os("REPORT_SAMPLE") {
         let folder = Path::new(&folder).join(name);
         fs::create_dir_all(&folder).unwrap();

@@ -2,7 +2,7 @@
 
 use super::Chosen;
 use crate::dry::walk;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, Variant};
 use crate::memory::Need;
 use crate::runner::Runner;
 use crate::subject::Subject;
@@ -10,6 +10,7 @@ use anyhow::Result;
 use mixcache_core::models::Chain;
 use mixcache_core::tensors::Latent;
 use mixcache_policies::chain::Dit;
+use serde::Serialize;
 use std::time::Instant;
 
 /// Show what a sweep would run, with predicted memory, compute and time.
@@ -17,72 +18,203 @@ use std::time::Instant;
 pub struct Args {
     #[command(flatten)]
     chosen: Chosen,
+    /// Print it as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a sweep would run.
+#[derive(Serialize)]
+struct Listing {
+    title: String,
+    /// What it needs at least.
+    memory: String,
+    substituted: String,
+    model: String,
+    parameters: u64,
+    frames: usize,
+    height: usize,
+    width: usize,
+    steps: usize,
+    guidance: f32,
+    device: String,
+    prompts: usize,
+    seeds: usize,
+    repeats: u32,
+    /// Of two blocks of the model, on its device: what seconds are predicted from.
+    flops_per_s: f64,
+    policies: Vec<Planned>,
+    /// For all prompts, seeds and repeats.
+    total_s: f64,
+}
+
+/// One configuration of a policy.
+#[derive(Serialize)]
+struct Planned {
+    label: String,
+    #[serde(flatten)]
+    costs: Predicted,
+}
+
+/// What one clip costs.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Predicted {
+    CannotRun {
+        error: String,
+    },
+    Runs {
+        cache_claimed_bytes: u64,
+        /// Whether the rest is known before it runs. If a policy decides by looking at tensors, it is an upper limit.
+        decided: bool,
+        compute_fraction: f64,
+        flops: f64,
+        denoise_s: f64,
+        reads: Option<usize>,
+    },
 }
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
-    let experiment = args.chosen.settle()?;
-    println!("memory: {}\n", Need::of(&experiment)?);
-    let subject = Subject::load(&experiment)?;
-    let runner = Runner::new(&experiment, &subject);
+    if args.json {
+        let listing = listing(&args.chosen.settle_silently()?)?;
+        println!("{}", serde_json::to_string_pretty(&listing)?);
+    } else {
+        print(&listing(&args.chosen.settle()?)?);
+    }
+    Ok(())
+}
+
+fn listing(experiment: &Experiment) -> Result<Listing> {
+    let memory = Need::of(experiment)?.to_string(); // before anything is loaded
+    let subject = Subject::load(experiment)?;
+    let runner = Runner::new(experiment, &subject);
     let (runs, sampler, video) = (&experiment.runs, &experiment.sampler, experiment.video);
-    let rate = flops_per_s(&experiment, &subject)?;
-    println!("{}", experiment.title);
+    let rate = flops_per_s(experiment, &subject)?;
+    let policies: Vec<Planned> = experiment
+        .policies
+        .iter()
+        .map(|variant| planned(experiment, &subject, &runner, variant, rate))
+        .collect::<Result<_>>()?;
+    let clips = (runs.prompts.len() * runs.seeds.len()) as f64 * runs.repeats as f64;
+    Ok(Listing {
+        title: experiment.title.clone(),
+        memory,
+        substituted: experiment.substituted.clone(),
+        model: experiment.model.name.clone(),
+        parameters: subject.model.config().parameters(),
+        frames: video.frames,
+        height: video.height,
+        width: video.width,
+        steps: sampler.steps,
+        guidance: sampler.guidance,
+        device: experiment.model.device.clone(),
+        prompts: runs.prompts.len(),
+        seeds: runs.seeds.len(),
+        repeats: runs.repeats,
+        flops_per_s: rate,
+        total_s: clips * policies.iter().map(Planned::denoise_s).sum::<f64>(),
+        policies,
+    })
+}
+
+fn planned(
+    experiment: &Experiment,
+    subject: &Subject,
+    runner: &Runner,
+    variant: &Variant,
+    flops_per_s: f64,
+) -> Result<Planned> {
+    let mut policy = variant.spec.policy();
+    let steps = experiment.sampler.steps;
+    let prompt = &experiment.runs.prompts[0];
+    let full = runner.run(variant, prompt, steps)?.0.total_flops();
+    let run = runner.run(variant, prompt, policy.steps(steps))?.0;
+    let costs = match walk(&mut *policy, run.clone(), subject) {
+        Err(error) => Predicted::CannotRun {
+            error: error.to_string(),
+        },
+        Ok(plan) => {
+            let known = plan.decided.then_some(plan.costs);
+            let flops = known.map_or(run.total_flops(), |costs| costs.flops);
+            Predicted::Runs {
+                cache_claimed_bytes: plan.claimed_bytes,
+                decided: plan.decided,
+                compute_fraction: flops / full,
+                flops,
+                denoise_s: flops / flops_per_s,
+                reads: known.map(|costs| costs.reads),
+            }
+        }
+    };
+    Ok(Planned {
+        label: variant.label.clone(),
+        costs,
+    })
+}
+
+impl Planned {
+    fn denoise_s(&self) -> f64 {
+        match self.costs {
+            Predicted::Runs { denoise_s, .. } => denoise_s,
+            Predicted::CannotRun { .. } => 0.0,
+        }
+    }
+
+    fn print(&self) {
+        let label = &self.label;
+        match &self.costs {
+            Predicted::CannotRun { error } => println!("{:>52}  {label}: cannot run: {error}", ""),
+            Predicted::Runs {
+                cache_claimed_bytes,
+                decided,
+                compute_fraction,
+                flops,
+                denoise_s,
+                reads,
+            } => {
+                let mib = *cache_claimed_bytes as f64 / (1u64 << 20) as f64;
+                let upper = if *decided { " " } else { "≤" };
+                let reads = reads.map_or("?".into(), |reads| reads.to_string());
+                println!(
+                    "{mib:>12.2} {upper}{compute_fraction:>8.3} {upper}{:>11.3} {upper}{denoise_s:>8.1} {reads:>6}  {label}",
+                    flops / 1e12
+                );
+            }
+        }
+    }
+}
+
+fn print(listing: &Listing) {
+    println!("{}", listing.title);
+    println!("memory: {}", listing.memory);
     println!(
         "{}, {} parameters; {} frames of {}×{}; {} steps; guidance {}; device {}",
-        experiment.model.name,
-        subject.model.config().parameters(),
-        video.frames,
-        video.width,
-        video.height,
-        sampler.steps,
-        sampler.guidance,
-        experiment.model.device
+        listing.model,
+        listing.parameters,
+        listing.frames,
+        listing.width,
+        listing.height,
+        listing.steps,
+        listing.guidance,
+        listing.device
     );
     println!(
         "{} prompts × {} seeds × {} repeats",
-        runs.prompts.len(),
-        runs.seeds.len(),
-        runs.repeats
+        listing.prompts, listing.seeds, listing.repeats
     );
     println!(
         "time is predicted from two blocks of the model, which run at {:.1} GFLOP/s here\n",
-        rate / 1e9
+        listing.flops_per_s / 1e9
     );
     println!(
         "{:>12} {:>9} {:>12} {:>9} {:>6}  policy",
         "cache MiB", "compute", "TFLOP", "seconds", "reads"
     );
-    let mut total_s = 0.0;
-    for variant in &experiment.policies {
-        let mut policy = variant.spec.policy();
-        let steps = policy.steps(sampler.steps);
-        let prompt = &runs.prompts[0];
-        let full = runner.run(variant, prompt, sampler.steps)?.0.total_flops();
-        let run = runner.run(variant, prompt, steps)?.0;
-        match walk(&mut *policy, run.clone(), &subject) {
-            Err(error) => println!("{:>52}  {}: cannot run: {error}", "", variant.label),
-            Ok(plan) => {
-                let mib = plan.claimed_bytes as f64 / (1u64 << 20) as f64;
-                // What a policy decides by looking at tensors is not known before it runs.
-                let known = plan.decided.then_some(plan.costs);
-                let flops = known.map_or(run.total_flops(), |costs| costs.flops);
-                let upper = if known.is_some() { " " } else { "≤" };
-                let reads = known.map_or("?".into(), |costs| costs.reads.to_string());
-                println!(
-                    "{mib:>12.2} {upper}{:>8.3} {upper}{:>11.3} {upper}{:>8.1} {reads:>6}  {}",
-                    flops / full,
-                    flops / 1e12,
-                    flops / rate,
-                    variant.label
-                );
-                total_s += flops / rate;
-            }
-        }
+    for planned in &listing.policies {
+        planned.print();
     }
-    let clips = (runs.prompts.len() * runs.seeds.len()) as f64 * runs.repeats as f64;
-    println!("\nat most {:.1} minutes in all", total_s * clips / 60.0);
-    Ok(())
+    println!("\nat most {:.1} minutes in all", listing.total_s / 60.0);
 }
 
 /// Operations a second of two blocks of the model's width on its device.

@@ -1,10 +1,12 @@
 //! What `mixcache` can be told to do: one verb, one file.
 
 pub mod calibrate;
+pub mod completions;
 pub mod dynamics;
 pub mod export;
 pub mod fake_weights;
 pub mod list;
+pub mod man;
 pub mod parity;
 pub mod replay;
 pub mod report;
@@ -50,6 +52,15 @@ pub struct Chosen {
 impl Chosen {
     /// Reads the experiment, applies the options, and settles what will run. Says first what was substituted.
     pub fn settle(&self) -> Result<Experiment> {
+        let experiment = self.settle_silently()?;
+        if !experiment.substituted.is_empty() {
+            println!("SUBSTITUTED: {}\n", experiment.substituted);
+        }
+        Ok(experiment)
+    }
+
+    /// The same for a caller that says itself what was substituted.
+    fn settle_silently(&self) -> Result<Experiment> {
         let mut experiment = Experiment::read(&Experiment::find(&self.experiment)?)?;
         if let Some(device) = &self.device {
             experiment.model.device = device.clone();
@@ -60,11 +71,7 @@ impl Chosen {
         if self.weights.is_some() {
             experiment.model.weights = self.weights.clone();
         }
-        let experiment = settle(experiment)?.narrowed(self.full, self.prompts, self.seeds);
-        if !experiment.substituted.is_empty() {
-            println!("SUBSTITUTED: {}\n", experiment.substituted);
-        }
-        Ok(experiment)
+        Ok(settle(experiment)?.narrowed(self.full, self.prompts, self.seeds))
     }
 }
 

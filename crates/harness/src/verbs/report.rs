@@ -1,9 +1,9 @@
-//! `mixcache report`: plots and tables of a recording. Reads results only, never runs a model.
+//! `mixcache report`: plots, tables and a page of a recording. Reads results only, never runs a model.
 
 use anyhow::Result;
 use std::path::PathBuf;
 
-/// Make plots and tables of a recording.
+/// Make plots, tables and a page to explore in a browser of a recording.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Folder of the recording, e.g. results/mini/2026-01-31-1a2b3c4d.
@@ -14,5 +14,6 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let report = crate::report::write(&args.recording)?;
     println!("{}", report.page.display());
+    println!("{}", report.html.display());
     Ok(())
 }

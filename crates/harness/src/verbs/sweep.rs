@@ -71,6 +71,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     println!("recorded in {}", folder.display());
     println!("report      {}", report.page.display());
+    println!("to explore  {}", report.html.display());
     match failures {
         0 => Ok(()),
         n if n == cells.len() => bail!("all {n} runs failed: see the column `error`"),

@@ -1,0 +1,157 @@
+//! The companion page of a recording: one HTML file that needs nothing else, neither a server nor a network.
+//!
+//! What the page shows is plain data ([`Page`]), worked out here and embedded as JSON; `assets/page` draws it. The
+//! same recording gives the same page byte for byte.
+
+mod clips;
+mod configurations;
+mod decisions;
+mod provenance;
+mod quality;
+mod signals;
+
+use super::curves::{self, Curve};
+use super::summary::Group;
+use super::{Prose, table, warnings};
+use crate::schema::{EventRow, RunRow};
+use anyhow::{Context, Result};
+use clips::Clips;
+use configurations::{Configuration, Measured};
+use decisions::Decisions;
+use provenance::Provenance;
+use quality::Quality;
+use serde::Serialize;
+use std::path::Path;
+
+const HTML: &str = include_str!("../../../assets/page/page.html");
+const STYLE: &str = include_str!("../../../assets/page/page.css");
+
+/// One script, in this order: what a later part calls, an earlier one defines.
+const SCRIPT: [&str; 7] = [
+    include_str!("../../../assets/page/base.js"),
+    include_str!("../../../assets/page/table.js"),
+    include_str!("../../../assets/page/plot.js"),
+    include_str!("../../../assets/page/clips.js"),
+    include_str!("../../../assets/page/decisions.js"),
+    include_str!("../../../assets/page/signals.js"),
+    include_str!("../../../assets/page/main.js"),
+];
+
+/// Everything the page knows.
+#[derive(Serialize)]
+struct Page<'a> {
+    title: &'a str,
+    analysis: &'a str,
+    qualities: Vec<&'static Quality>,
+    groups: Vec<Shown<'a>>,
+    decisions: Decisions<'a>,
+    clips: Clips,
+    provenance: Provenance,
+}
+
+/// Runs that may be compared.
+#[derive(Serialize)]
+struct Shown<'a> {
+    name: String,
+    sample: String,
+    baseline: String,
+    warnings: Vec<String>,
+    series: Vec<Series>,
+    configurations: Vec<Configuration<'a>>,
+    runs: Vec<Measured<'a>>,
+}
+
+/// A curve and how it looks in every plot of this recording.
+#[derive(Serialize)]
+struct Series {
+    name: String,
+    colour: String,
+    marker: usize,
+    dashed: bool,
+    width: u32,
+}
+
+impl Series {
+    fn of(curve: &Curve) -> Series {
+        let plotters::style::RGBColor(r, g, b) = curve.style.colour;
+        Series {
+            name: curve.name.clone(),
+            colour: format!("#{r:02x}{g:02x}{b:02x}"),
+            marker: curve.style.marker % 5,
+            dashed: curve.style.dashed,
+            width: curve.style.width,
+        }
+    }
+}
+
+/// The page of a recording.
+///
+/// # Errors
+/// If a file of the recording cannot be read; the error names it.
+pub fn html(directory: &Path, prose: &Prose, runs: &[RunRow], events: &[EventRow], groups: &[Group]) -> Result<String> {
+    let qualities = quality::seen(runs)?;
+    let page = Page {
+        title: prose.title.as_deref().unwrap_or(&runs[0].experiment),
+        analysis: prose.analysis.as_deref().unwrap_or_default(),
+        groups: groups
+            .iter()
+            .map(|group| shown(group, runs, &qualities))
+            .collect::<Result<_>>()?,
+        decisions: Decisions::of(runs, events),
+        clips: Clips::of(directory, runs)?,
+        provenance: Provenance::of(directory, runs)?,
+        qualities,
+    };
+    assembled(&page)
+}
+
+fn shown<'a>(group: &'a Group, runs: &'a [RunRow], qualities: &[&'static Quality]) -> Result<Shown<'a>> {
+    let curves = curves::curves(group);
+    let (configurations, runs) = configurations::of(group, runs, &curves, qualities)?;
+    Ok(Shown {
+        name: group.describe(),
+        sample: group.sample(),
+        baseline: table::baseline(group),
+        warnings: warnings(group),
+        series: curves.iter().map(Series::of).collect(),
+        configurations,
+        runs,
+    })
+}
+
+fn assembled(page: &Page) -> Result<String> {
+    // Inside a script element only `<` could end it or open a comment; in JSON it may be written otherwise.
+    let data = serde_json::to_string(page)?.replace('<', "\\u003c");
+    let title = page
+        .title
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    let mut html = String::new();
+    let mut rest = HTML;
+    for (mark, text) in [
+        ("{{title}}", title.as_str()),
+        ("{{style}}", STYLE),
+        ("{{data}}", &data),
+        ("{{script}}", &SCRIPT.concat()),
+    ] {
+        let (before, after) = rest
+            .split_once(mark)
+            .with_context(|| format!("assets/page/page.html lacks {mark}, or has it out of order"))?;
+        html += before;
+        html += text;
+        rest = after;
+    }
+    Ok(html + rest)
+}
+
+/// A number to four significant digits: in a curve more cannot be seen, and would double the page.
+fn rounded(value: f64) -> Option<f64> {
+    if !value.is_finite() {
+        return None;
+    }
+    format!("{value:.3e}").parse().ok()
+}
+
+#[cfg(test)]
+mod tests;
