@@ -12,6 +12,7 @@ mod transformers;
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use mixcache_core::models::{hunyuan, wan};
+use mixcache_core::text::umt5;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use trajectories::Setting;
@@ -102,6 +103,7 @@ pub fn compare(folder: &Path, device: &Device) -> Result<Vec<Finding>> {
         let done = match kind {
             "wan_transformer" => transformers::compare(&mut case, &path, &json, wan::reference::run_case),
             "hunyuan_transformer" => transformers::compare(&mut case, &path, &json, hunyuan::reference::run_case),
+            "umt5_encoder" => transformers::compare(&mut case, &path, &json, umt5::reference::run_case),
             "wan_cfg_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_wan),
             "hunyuan_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_hunyuan),
             "scheduler_euler" | "scheduler_unipc" => schedulers::compare(&mut case, &path, &json),
