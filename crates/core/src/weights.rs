@@ -159,6 +159,11 @@ impl Weights {
     pub fn bytes(&self, key: &str) -> Option<&[u8]> {
         self.find(key).map(|(bytes, _)| bytes)
     }
+    /// What the metadata of its first file say under `key`.
+    pub fn note(&self, key: &str) -> Option<&str> {
+        let notes = self.shards.first()?.metadata.metadata().as_ref()?;
+        notes.get(key).map(String::as_str)
+    }
     fn find(&self, key: &str) -> Option<(&[u8], &TensorInfo)> {
         let shard = &self.shards[*self.keys.get(key)?];
         let info = shard.metadata.info(key)?;
@@ -256,6 +261,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// With `prefix` in front of the key.
+    pub fn behind(mut self, prefix: &str) -> Place {
+        self.key.insert_str(0, prefix);
+        self
+    }
     /// With every first text of `pairs` replaced by its second, in order.
     pub fn renamed(mut self, pairs: &[(&str, &str)]) -> Place {
         for (from, to) in pairs {
@@ -385,9 +395,12 @@ impl<'a> Loader<'a> {
         };
         self.tensor(place, &[1, columns], [1, columns], FloatDType::F32, None)
     }
-    /// Leaves aside a tensor of this name in the file, if there is one.
-    pub fn ignore(&mut self, key: &str) {
-        self.taken.insert(key.to_string());
+    /// Leaves aside what a file holds beside the model.
+    pub fn ignore(&mut self, is_beside: impl Fn(&str) -> bool) {
+        if let Source::Files(weights) | Source::Shapes(weights) = &self.source {
+            let beside = weights.keys().filter(|key| is_beside(key)).map(str::to_string);
+            self.taken.extend(beside);
+        }
     }
     /// A part of a linear layer, in the dtype of the run, as a layer of its own. Of parts of the inputs,
     /// whose outputs add up, the first has the bias, the others zeros.

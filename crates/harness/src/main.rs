@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use mixcache_harness::verbs::{
-    calibrate, dynamics, export, list, parity, replay, report, scaling, sweep, time, trace, verify,
+    calibrate, dynamics, embed, export, list, parity, replay, report, scaling, sweep, time, trace, verify,
 };
 
 /// Keeps the memory of a pass for the next one: fresh pages cost 3 % of a pass of wan-mini.
@@ -28,6 +28,7 @@ enum Verb {
     Verify(verify::Args),
     Calibrate(calibrate::Args),
     Dynamics(dynamics::Args),
+    Embed(embed::Args),
     Report(report::Args),
     Export(export::Args),
     Parity(parity::Args),
@@ -47,6 +48,7 @@ fn main() -> std::process::ExitCode {
         Verb::Verify(args) => verify::run(args),
         Verb::Calibrate(args) => calibrate::run(args),
         Verb::Dynamics(args) => dynamics::run(args),
+        Verb::Embed(args) => embed::run(args),
         Verb::Report(args) => report::run(args),
         Verb::Export(args) => export::run(args),
         Verb::Parity(args) => parity::run(args),

@@ -10,7 +10,7 @@ use mixcache_core::codec::PatchCodec;
 use mixcache_core::mini::{self, Mini};
 use mixcache_core::models::{Cond, Config, Model, ModelChain, Prompt};
 use mixcache_core::tensors::Latent;
-use mixcache_core::text::Vocabulary;
+use mixcache_core::text::{TextStates, Vocabulary};
 use mixcache_core::weights::Weights;
 use mixcache_core::{device, noise::noise};
 
@@ -34,11 +34,15 @@ pub struct Subject {
     /// Whether differences to the uncached run mean anything.
     pub trained: bool,
     text: Text,
+    /// What the unconditional branch is given.
+    negative_prompt: String,
     codec: Option<PatchCodec>,
 }
 
 enum Text {
     Words(Vocabulary),
+    /// What a text encoder made of the prompts, once.
+    Encoded(TextStates),
     /// Text states drawn from the prompt: the model has no text encoder here.
     Random,
 }
@@ -53,6 +57,10 @@ pub fn settle(mut experiment: Experiment) -> Result<Experiment> {
     let (dtype, on_cpu) = (dtype(&experiment.model.dtype)?, experiment.model.device == "cpu");
     let needed_gib = config.parameters() as f64 * bytes_of(dtype) as f64 / (1u64 << 30) as f64;
     let is_embedded = mini::find(name).is_some();
+    ensure!(
+        experiment.model.embeddings.is_none() || experiment.model.weights.is_some() || !is_embedded,
+        "`model.embeddings`: the {name} that comes with the program knows its own words; leave them out"
+    );
     if is_embedded && experiment.model.weights.is_none() {
         return Ok(experiment);
     }
@@ -63,9 +71,11 @@ pub fn settle(mut experiment: Experiment) -> Result<Experiment> {
             "{name} needs {needed_gib:.1} GiB for its weights in {}, this machine has {memory_gib:.1} GiB: choose another device or dtype",
             experiment.model.dtype
         );
-        if !is_embedded {
-            experiment.substituted = "random text states for the prompts; latents are not decoded".into();
-        }
+        let text = match experiment.model.embeddings {
+            Some(_) => "",
+            None => "random text states for the prompts; ",
+        };
+        experiment.substituted = format!("{text}latents are not decoded");
         return Ok(experiment);
     }
     if on_cpu {
@@ -127,6 +137,7 @@ impl Subject {
                 fps: mini::FPS,
                 trained: true,
                 text: Text::Words(text),
+                negative_prompt: experiment.runs.negative_prompt.clone(),
                 codec: Some(codec),
             });
         }
@@ -139,6 +150,14 @@ impl Subject {
                 true,
             ),
             None => (config.random(0, &device, dtype), "random, seed 0".into(), false),
+        };
+        let text = match &model.embeddings {
+            Some(path) => Text::Encoded(TextStates::open(path)?),
+            None => Text::Random,
+        };
+        let weights = match &text {
+            Text::Encoded(states) => format!("{weights}, text states of {}", states.origin()),
+            _ => weights,
         };
         let [t, h, w] = STRIDES;
         ensure!(
@@ -154,7 +173,8 @@ impl Subject {
             grid: [(video.frames - 1) / t + 1, video.height / h, video.width / w],
             fps,
             trained,
-            text: Text::Random,
+            text,
+            negative_prompt: experiment.runs.negative_prompt.clone(),
             codec: None,
         })
     }
@@ -163,7 +183,7 @@ impl Subject {
     pub fn conds(&self, prompt: &str, guidance: f32) -> Result<Vec<Cond>> {
         let branches = match self.model.config().embeds_guidance() {
             true => vec![prompt],
-            false => vec![prompt, ""],
+            false => vec![prompt, &self.negative_prompt],
         };
         let cond = |text| Ok(self.model.condition(self.prompt(text)?, guidance)?);
         branches.into_iter().map(cond).collect()
@@ -183,6 +203,7 @@ impl Subject {
         let tokens = RANDOM_TOKENS.min(config.text_len());
         Ok(match &self.text {
             Text::Words(words) => words.encode(text, device)?,
+            Text::Encoded(states) => states.find(text, device)?,
             Text::Random => Prompt {
                 states: Tensor::from_data(random_text(text, [1, tokens, width]), device),
                 pooled: Tensor::from_data(random_text(text, [1, pooled.unwrap_or(width)]), device),

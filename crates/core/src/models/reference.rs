@@ -6,7 +6,7 @@
 
 use super::{ConfigError, GridError, PromptShapeError};
 use crate::tensors::Latent;
-use crate::text::umt5::TokensError;
+use crate::text::TokensError;
 use crate::weights::{Weights, WeightsError};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::path::Path;
@@ -196,6 +196,17 @@ impl Recorded<'_> {
             Some([rows, _]) => Ok(*rows),
             _ => Err(missing()),
         }
+    }
+    /// Token ids of each row of a batch, without its padding.
+    pub fn prompts(&self) -> Result<Vec<Vec<u32>>, CaseError> {
+        let (ids, rows) = (self.integers("in.input_ids")?, self.rows("in.input_ids")?);
+        let kept = |row: usize| {
+            let length = ids.len() / rows;
+            let tokens = self.count("in.attention_mask", row)?;
+            let of_row = &ids[row * length..][..tokens];
+            Ok(of_row.iter().map(|&id| id as u32).collect())
+        };
+        (0..rows).map(kept).collect()
     }
     /// How many numbers of a row of an integer mask are not zero.
     pub fn count(&self, key: &str, row: usize) -> Result<usize, CaseError> {

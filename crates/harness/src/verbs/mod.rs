@@ -2,6 +2,7 @@
 
 pub mod calibrate;
 pub mod dynamics;
+pub mod embed;
 pub mod export;
 pub mod list;
 pub mod parity;
@@ -27,6 +28,9 @@ pub struct Chosen {
     /// Checkpoint of the model: a .safetensors file, or a folder as downloaded.
     #[arg(long)]
     pub weights: Option<PathBuf>,
+    /// Text states of the prompts, made by `mixcache embed`.
+    #[arg(long, value_name = "FILE")]
+    pub embeddings: Option<PathBuf>,
     /// cpu, wgpu, wgpu:N or cuda:N, instead of the experiment's.
     #[arg(long)]
     pub device: Option<String>,
@@ -56,6 +60,9 @@ impl Chosen {
         }
         if self.weights.is_some() {
             experiment.model.weights = self.weights.clone();
+        }
+        if self.embeddings.is_some() {
+            experiment.model.embeddings = self.embeddings.clone();
         }
         let experiment = settle(experiment)?.narrowed(self.full, self.prompts, self.seeds);
         if !experiment.substituted.is_empty() {

@@ -1,11 +1,11 @@
-//! Sizes of a UMT5 encoder: Wan's, and the `config.json` of a checkpoint.
+//! Sizes of a T5 or UMT5 encoder: Wan's, and the `config.json` of a checkpoint.
 
 use crate::models::ConfigError;
 use serde::Deserialize;
 
-/// Sizes of a UMT5 encoder.
+/// Sizes of a T5 or UMT5 encoder.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Umt5Config {
+pub struct T5Config {
     /// Tokens of the vocabulary.
     pub vocabulary: usize,
     /// Width `d`.
@@ -22,16 +22,18 @@ pub struct Umt5Config {
     pub buckets: usize,
     /// Distance from which on all share the last bucket.
     pub distance_max: usize,
+    /// Whether the first block's table of positions serves all: so in T5, in UMT5 each block has its own.
+    pub shared_positions: bool,
     /// Guard of every norm.
     pub eps: f64,
     /// The token that ends a prompt.
     pub end_token: u32,
 }
 
-impl Umt5Config {
+impl T5Config {
     /// UMT5-XXL, Wan's text encoder (`wan/modules/t5.py`, `umt5_xxl`).
-    pub fn xxl() -> Umt5Config {
-        Umt5Config {
+    pub fn umt5_xxl() -> T5Config {
+        T5Config {
             vocabulary: 256_384,
             dim: 4096,
             ffn_dim: 10_240,
@@ -40,6 +42,7 @@ impl Umt5Config {
             head_dim: 64,
             buckets: 32,
             distance_max: 128,
+            shared_positions: false,
             eps: 1e-6,
             end_token: 1,
         }
@@ -48,17 +51,17 @@ impl Umt5Config {
     ///
     /// # Errors
     /// [`ConfigError`] when keys are missing or the file describes another encoder.
-    pub fn parse(json: &str) -> Result<Umt5Config, ConfigError> {
+    pub fn parse(json: &str) -> Result<T5Config, ConfigError> {
         let file: ConfigFile = serde_json::from_str(json).map_err(|source| ConfigError::Json {
-            model: "UMT5",
+            model: "T5 or UMT5",
             keys: "d_model, d_kv, num_heads",
             source,
         })?;
         let (kind, activation) = (&file.model_type, &file.feed_forward_proj);
-        if kind != "umt5" || activation != "gated-gelu" {
+        if !["t5", "umt5"].contains(&kind.as_str()) || activation != "gated-gelu" {
             return Err(ConfigError::Unsupported(format!(
-                "`model_type` = \"{kind}\", `feed_forward_proj` = \"{activation}\": expected the text encoder of Wan, \
-                 \"umt5\" with \"gated-gelu\""
+                "`model_type` = \"{kind}\", `feed_forward_proj` = \"{activation}\": expected \
+                 \"umt5\" or \"t5\" with \"gated-gelu\""
             )));
         }
         let (buckets, distance_max) = (file.buckets, file.distance_max);
@@ -70,7 +73,7 @@ impl Umt5Config {
                 file.num_heads
             )));
         }
-        Ok(Umt5Config {
+        Ok(T5Config {
             vocabulary: file.vocab_size,
             dim: file.d_model,
             ffn_dim: file.d_ff,
@@ -79,6 +82,7 @@ impl Umt5Config {
             head_dim: file.d_kv,
             buckets,
             distance_max,
+            shared_positions: kind == "t5",
             eps: file.layer_norm_epsilon,
             end_token: file.eos_token_id,
         })
@@ -97,10 +101,15 @@ struct ConfigFile {
     num_heads: usize,
     #[serde(rename = "relative_attention_num_buckets")]
     buckets: usize,
-    #[serde(rename = "relative_attention_max_distance")]
+    #[serde(rename = "relative_attention_max_distance", default = "distance_max")]
     distance_max: usize,
     layer_norm_epsilon: f64,
     eos_token_id: u32,
+}
+
+/// Older files of T5 leave it out.
+fn distance_max() -> usize {
+    128
 }
 
 #[cfg(test)]
@@ -114,19 +123,19 @@ mod tests {
 
     #[test]
     fn the_published_configuration_is_that_of_the_preset() {
-        assert_eq!(Umt5Config::parse(XXL).unwrap(), Umt5Config::xxl());
+        assert_eq!(T5Config::parse(XXL).unwrap(), T5Config::umt5_xxl());
     }
 
     #[test]
     fn another_encoder_is_refused_by_name() {
-        for (from, to) in [("\"umt5\"", "\"t5\""), ("gated-gelu", "relu")] {
-            let error = Umt5Config::parse(&XXL.replace(from, to)).unwrap_err().to_string();
+        for (from, to) in [("\"umt5\"", "\"bert\""), ("gated-gelu", "relu")] {
+            let error = T5Config::parse(&XXL.replace(from, to)).unwrap_err().to_string();
             assert!(
                 error.contains(to.trim_matches('"')) && error.contains("umt5"),
                 "{error}"
             );
         }
-        let error = Umt5Config::parse("{\"dim\": 5120}").unwrap_err().to_string();
+        let error = T5Config::parse("{\"dim\": 5120}").unwrap_err().to_string();
         assert!(error.contains("UMT5") && error.contains("d_model"), "{error}");
     }
 }

@@ -1,7 +1,8 @@
-//! UMT5's encoder (arXiv 2304.09151), Wan's text encoder at its largest size.
+//! The encoders of T5 (v1.1, arXiv 2002.05202) and UMT5 (arXiv 2304.09151): of UMT5-XXL Wan takes its text states.
 //!
 //! Blocks of self-attention and a gated feed-forward, each behind an RMS norm. Positions enter as a bias on the
-//! scores, from a table of each block's own; queries are not scaled; linear layers have no bias. Prompts run one by
+//! scores, from a table of each block's own, in T5 of the first block's; queries are not scaled; linear layers have
+//! no bias. Prompts run one by
 //! one without padding: masked tokens would change nothing.
 //!
 //! It runs once a prompt, so it computes in f32 and holds one block at a time.
@@ -11,45 +12,30 @@ mod keys;
 mod position;
 pub mod reference;
 
-pub use config::Umt5Config;
+pub use config::T5Config;
 
+use super::attention::attend;
+use super::embedding::{self, TokensError, check};
 use crate::linear::Linear;
 use crate::models::ops::{gelu_tanh, project, rms_norm};
 use crate::weights::{Layout, Loader, Weights, WeightsError};
-use burn::tensor::activation::softmax;
 use burn::tensor::{Device, FloatDType, Tensor};
 
-/// A UMT5 encoder whose weights stay in their files until they are needed.
-pub struct Umt5 {
-    config: Umt5Config,
+/// A T5 or UMT5 encoder whose weights stay in their files until they are needed.
+pub struct T5 {
+    config: T5Config,
     weights: Weights,
     layout: Layout,
     device: Device,
 }
 
-/// Tokens that the encoder cannot take.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokensError {
-    /// A prompt without tokens.
-    #[error("a prompt has no tokens: expected at least the end token, which the tokenizer adds")]
-    None,
-    /// A token of another vocabulary.
-    #[error("token {id} is outside the encoder's vocabulary of {vocabulary}: the tokenizer belongs to another encoder")]
-    Unknown {
-        /// The token.
-        id: u32,
-        /// Tokens that the encoder knows.
-        vocabulary: usize,
-    },
-}
-
-impl Umt5 {
+impl T5 {
     /// An encoder on a checkpoint in the Wan authors' or in transformers' key layout, whichever the keys show.
     /// Checks all names and shapes, reads no weights yet.
     ///
     /// # Errors
     /// [`WeightsError::Mismatch`] naming what is missing, misshapen or unknown.
-    pub fn open(config: Umt5Config, weights: Weights, device: &Device) -> Result<Umt5, WeightsError> {
+    pub fn open(config: T5Config, weights: Weights, device: &Device) -> Result<T5, WeightsError> {
         let layout = keys::layout(&weights);
         let mut loader = Loader::shapes(weights.clone(), layout, device);
         embed(&config, &[0], &mut loader);
@@ -58,9 +44,9 @@ impl Umt5 {
         }
         loader.take("norm.weight", [config.dim]);
         // Older files hold the token table twice.
-        loader.ignore("encoder.embed_tokens.weight");
+        loader.ignore(|key| key == "encoder.embed_tokens.weight");
         loader.finish()?;
-        Ok(Umt5 {
+        Ok(T5 {
             config,
             weights,
             layout,
@@ -68,7 +54,7 @@ impl Umt5 {
         })
     }
     /// Sizes of this encoder.
-    pub fn config(&self) -> &Umt5Config {
+    pub fn config(&self) -> &T5Config {
         &self.config
     }
     /// States of each prompt's tokens, `[1, tokens, dim]` in f32. Every block is read once for all prompts;
@@ -77,13 +63,8 @@ impl Umt5 {
     /// # Errors
     /// [`TokensError`] when a prompt has no tokens, or one that the encoder does not know.
     pub fn encode(&self, prompts: &[Vec<u32>], loaded: &mut dyn FnMut(usize)) -> Result<Vec<Tensor<3>>, TokensError> {
-        let (config, vocabulary) = (&self.config, self.config.vocabulary);
-        if prompts.iter().any(Vec::is_empty) {
-            return Err(TokensError::None);
-        }
-        if let Some(&id) = prompts.iter().flatten().find(|id| **id as usize >= vocabulary) {
-            return Err(TokensError::Unknown { id, vocabulary });
-        }
+        let config = &self.config;
+        check(prompts, config.vocabulary)?;
         let mut loader = self.loader();
         let mut states: Vec<_> = prompts.iter().map(|ids| embed(config, ids, &mut loader)).collect();
         for i in 0..config.layers {
@@ -103,11 +84,10 @@ impl Umt5 {
     }
 }
 
-/// Vectors of tokens, `[1, tokens, dim]`: of the table only their rows are read.
-fn embed(config: &Umt5Config, ids: &[u32], loader: &mut Loader) -> Tensor<3> {
+/// Vectors of tokens, `[1, tokens, dim]`.
+fn embed(config: &T5Config, ids: &[u32], loader: &mut Loader) -> Tensor<3> {
     let shape = [config.vocabulary, config.dim];
-    let row = |id: &u32| loader.row("token_embedding.weight", *id as usize, shape);
-    Tensor::cat(ids.iter().map(row).collect(), 0).unsqueeze()
+    embedding::embed("token_embedding.weight", shape, ids, loader)
 }
 
 struct Block {
@@ -125,9 +105,11 @@ struct Block {
 }
 
 impl Block {
-    fn build(config: &Umt5Config, i: usize, loader: &mut Loader) -> Block {
+    fn build(config: &T5Config, i: usize, loader: &mut Loader) -> Block {
         let (d, inner) = (config.dim, config.heads * config.head_dim);
         let key = |part: &str| format!("blocks.{i}.{part}");
+        let with_table = if config.shared_positions { 0 } else { i };
+        let table = format!("blocks.{with_table}.pos_embedding.embedding.weight");
         let mut linear = |part: &str, from, to| loader.linear_without_bias(&key(part), from, to);
         let [q, k, v] = ["attn.q", "attn.k", "attn.v"].map(|part| linear(part, d, inner));
         Block {
@@ -141,11 +123,11 @@ impl Block {
             up: linear("ffn.fc1", d, config.ffn_dim),
             down: linear("ffn.fc2", config.ffn_dim, d),
             norms: ["norm1.weight", "norm2.weight"].map(|part| loader.take(&key(part), [d])),
-            positions: loader.take(&key("pos_embedding.embedding.weight"), [config.buckets, config.heads]),
+            positions: loader.take(&table, [config.buckets, config.heads]),
         }
     }
     /// What the distance of two of `n` tokens adds to their scores, `[1, heads, n, n]`.
-    fn bias(&self, config: &Umt5Config, n: usize) -> Tensor<4> {
+    fn bias(&self, config: &T5Config, n: usize) -> Tensor<4> {
         let buckets = position::buckets(config, n, &self.positions.device());
         let of_pairs = self.positions.clone().select(0, buckets); // [n·n, heads]
         of_pairs.transpose().reshape([1, self.heads, n, n])
@@ -153,14 +135,8 @@ impl Block {
     /// Self-attention of `x` `[1, n, d]`, with the norm in front of it.
     fn attend(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
         let x = rms_norm(x, &self.norms[0], self.eps);
-        let split = |layer: &Linear| {
-            let y = project(x.clone(), layer);
-            let [b, n, inner] = y.dims();
-            y.reshape([b, n, self.heads, inner / self.heads]).swap_dims(1, 2) // [1, heads, n, head_dim]
-        };
-        let scores = split(&self.q).matmul(split(&self.k).transpose()) + bias;
-        let mixed = softmax(scores, 3).matmul(split(&self.v));
-        project(mixed.swap_dims(1, 2).flatten(2, 3), &self.o)
+        let qkv = [&self.q, &self.k, &self.v].map(|layer| project(x.clone(), layer));
+        project(attend(qkv, self.heads, 1.0, bias), &self.o)
     }
     /// Gated feed-forward of `x` `[1, n, d]`, with the norm in front of it.
     fn feed(&self, x: Tensor<3>) -> Tensor<3> {

@@ -1,17 +1,17 @@
 //! Distances of tokens, sorted into buckets: short ones one by one, longer ones by their logarithm
 //! (T5, arXiv 1910.10683 §2.1).
 
-use super::Umt5Config;
+use super::T5Config;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Bucket of each pair of `n` tokens, `[n·n]`: rows are the tokens that look.
-pub fn buckets(config: &Umt5Config, n: usize, device: &Device) -> Tensor<1, Int> {
+pub fn buckets(config: &T5Config, n: usize, device: &Device) -> Tensor<1, Int> {
     let pairs = (0..n * n).map(|pair| bucket(config, (pair % n) as i64 - (pair / n) as i64));
     Tensor::from_data(TensorData::new(pairs.collect::<Vec<i64>>(), [n * n]), device)
 }
 
 /// Bucket of a distance, positive where the token that is looked at comes later. In f32, as both references.
-pub fn bucket(config: &Umt5Config, distance: i64) -> i64 {
+pub fn bucket(config: &T5Config, distance: i64) -> i64 {
     let half = config.buckets / 2; // for each direction
     let exact = half / 2;
     let later = if distance > 0 { half } else { 0 };

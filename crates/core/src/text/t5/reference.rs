@@ -1,7 +1,7 @@
 //! An encoder against recorded numbers: token ids and a mask in, states and activations out, under transformers'
 //! module names. Rows of a batch run one by one, without their padding.
 
-use super::{Block, Umt5, Umt5Config, embed, position};
+use super::{Block, T5, T5Config, embed, position};
 use crate::models::reference::{CaseError, Reading, Recorded, config_of};
 use crate::tensors::host;
 use crate::weights::Weights;
@@ -11,43 +11,45 @@ use std::path::Path;
 /// Runs a case with one of its weight files.
 ///
 /// # Errors
-/// [`CaseError`] when a file is missing or does not describe a UMT5 encoder.
+/// [`CaseError`] when a file is missing or does not describe such an encoder.
 pub fn run_case(folder: &Path, weights: &str, device: &Device) -> Result<Vec<Reading>, CaseError> {
     let io = Recorded::open(folder, device)?;
-    let config = Umt5Config::parse(&config_of(folder)?)?;
-    let umt5 = Umt5::open(config, Weights::open(&folder.join(weights))?, device)?;
-    let config = &umt5.config;
+    let config = T5Config::parse(&config_of(folder)?)?;
+    let t5 = T5::open(config, Weights::open(&folder.join(weights))?, device)?;
+    let config = &t5.config;
     let mut readings = vec![];
 
-    let distances = io.integers("rel.position")?;
-    let buckets = || distances.iter().map(|&d| position::bucket(config, d) as f32).collect();
-    io.compare_integers("rel.bucket", buckets, &mut readings);
+    if io.has("rel.position") {
+        let distances = io.integers("rel.position")?;
+        let buckets = || distances.iter().map(|&d| position::bucket(config, d) as f32).collect();
+        io.compare_integers("rel.bucket", buckets, &mut readings);
+    }
 
-    let ids = io.integers("in.input_ids")?;
-    let rows = io.rows("in.input_ids")?;
-    let length = ids.len() / rows;
-    let first = Block::build(config, 0, &mut umt5.loader());
-    let bias = || host(first.bias(config, length));
+    let prompts = io.prompts()?;
+    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0); // no padding
+    let first = Block::build(config, 0, &mut t5.loader());
+    let bias = || host(first.bias(config, longest));
     io.compare("act.block0.position_bias", bias, &mut readings);
-    for row in 0..rows {
-        let tokens = io.count("in.attention_mask", row)?;
-        let ids: Vec<u32> = ids[row * length..][..tokens].iter().map(|&id| id as u32).collect();
-        for (name, ours) in traced(&umt5, &ids) {
+    let rows = prompts.len();
+    for (row, ids) in prompts.into_iter().enumerate() {
+        for (name, ours) in traced(&t5, &ids) {
             io.compare_row(&name, row, || ours, &mut readings);
         }
-        let states = umt5.encode(&[ids], &mut |_| {})?;
+        let states = t5.encode(&[ids], &mut |_| {})?;
         let mut states = host(states[0].clone());
         io.compare_row("out.last_hidden_state", row, || states.clone(), &mut readings);
-        // Behind the prompt the reference has zeros.
-        states.resize(io.floats("out.prompt_embeds_padded")?.len() / rows, 0.0);
-        io.compare_row("out.prompt_embeds_padded", row, || states, &mut readings);
+        if io.has("out.prompt_embeds_padded") {
+            // Behind the prompt Wan has zeros.
+            states.resize(io.floats("out.prompt_embeds_padded")?.len() / rows, 0.0);
+            io.compare_row("out.prompt_embeds_padded", row, || states, &mut readings);
+        }
     }
     Ok(readings)
 }
 
 /// Every activation that the reference records.
-fn traced(umt5: &Umt5, ids: &[u32]) -> Vec<(String, Vec<f32>)> {
-    let (config, mut loader) = (&umt5.config, umt5.loader());
+fn traced(t5: &T5, ids: &[u32]) -> Vec<(String, Vec<f32>)> {
+    let (config, mut loader) = (&t5.config, t5.loader());
     let mut x = embed(config, ids, &mut loader);
     let mut seen = vec![];
     for i in 0..config.layers {

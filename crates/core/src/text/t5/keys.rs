@@ -1,4 +1,4 @@
-//! The two key layouts of UMT5 checkpoints. The Wan authors' names are ours (`models_t5_umt5-xxl-enc-bf16`);
+//! The two key layouts of T5 checkpoints. The Wan authors' names are ours (`models_t5_umt5-xxl-enc-bf16`);
 //! transformers' differ by renaming only.
 
 use crate::weights::{Layout, Weights};
