@@ -8,6 +8,10 @@ default:
 sweep experiment *options:
     cargo run --release -- sweep {{experiment}} {{options}}
 
+# Encode prompts once: `just embed wan14b --weights DIR -o wan.safetensors`.
+embed *options:
+    cargo run --release -- embed {{options}}
+
 # What a sweep would run, and what it would cost.
 list experiment *options:
     cargo run --release -- list {{experiment}} {{options}}

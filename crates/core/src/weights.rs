@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Why weights could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -104,10 +105,11 @@ impl Shard {
     }
 }
 
-/// The tensors of a checkpoint, not yet read.
+/// The tensors of a checkpoint, not yet read. Copies share the files.
+#[derive(Clone)]
 pub struct Weights {
     origin: String,
-    shards: Vec<Shard>,
+    shards: Arc<Vec<Shard>>,
     keys: BTreeMap<String, usize>, // to shard
 }
 
@@ -152,7 +154,11 @@ impl Weights {
             .enumerate()
             .flat_map(|(i, shard)| shard.metadata.tensors().into_keys().map(move |key| (key, i)))
             .collect();
-        Weights { origin, shards, keys }
+        Weights {
+            origin,
+            shards: Arc::new(shards),
+            keys,
+        }
     }
     /// The names of all tensors.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
@@ -282,6 +288,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// With `prefix` in front of the key.
+    pub fn behind(mut self, prefix: &str) -> Place {
+        self.key.insert_str(0, prefix);
+        self
+    }
     /// With every first text of `pairs` replaced by its second, in order.
     pub fn renamed(mut self, pairs: &[(&str, &str)]) -> Place {
         for (from, to) in pairs {
@@ -329,6 +340,7 @@ pub type Layout = fn(Place) -> Place;
 
 enum Source {
     Files(Weights),
+    Shapes(Weights),
     Random,
     /// Nothing: what is asked for is written down.
     None(Vec<Asked>),
@@ -350,6 +362,11 @@ impl<'a> Loader<'a> {
     /// Takes tensors from a checkpoint that keeps them in `layout`.
     pub fn files(weights: Weights, layout: Layout, device: &'a Device, dtype: FloatDType) -> Self {
         Loader::new(Source::Files(weights), layout, device, dtype)
+    }
+    /// Looks at names and shapes alone and reads nothing: what [`Loader::finish`] will say of a model too large to
+    /// be held at once. The tensors it hands out are stand-ins.
+    pub fn shapes(weights: Weights, layout: Layout, device: &'a Device) -> Self {
+        Loader::new(Source::Shapes(weights), layout, device, FloatDType::F32)
     }
     /// Draws every tensor at random, for runs that only measure speed.
     pub fn random(seed: u64, device: &'a Device, dtype: FloatDType) -> Self {
@@ -409,6 +426,28 @@ impl<'a> Loader<'a> {
         let bias = self.tensor(whole(&format!("{key}.bias")), &[to], [to], dtype, None);
         Linear::new(weight, bias)
     }
+    /// A linear layer that has no bias, in the dtype of the run.
+    pub fn linear_without_bias(&mut self, key: &str, from: usize, to: usize) -> Linear {
+        let (place, dtype) = (whole(&format!("{key}.weight")), self.dtype);
+        let weight = self.tensor(place, &[to, from], [from, to], dtype, Some([to, from]));
+        Linear::new(weight, Tensor::zeros([to], (self.device, DType::from(dtype))))
+    }
+    /// One row of a table of `shape`, `[1, columns]` in f32: of word vectors only those of a prompt are read.
+    pub fn row(&mut self, key: &str, row: usize, shape: [usize; 2]) -> Tensor<2> {
+        let [rows, columns] = shape;
+        let place = Place {
+            key: key.to_string(),
+            part: Some(Part::outputs(row..row + 1, rows)),
+        };
+        self.tensor(place, &[1, columns], [1, columns], FloatDType::F32, None)
+    }
+    /// Leaves aside what a file holds beside the model.
+    pub fn ignore(&mut self, is_beside: impl Fn(&str) -> bool) {
+        if let Source::Files(weights) | Source::Shapes(weights) = &self.source {
+            let beside = weights.keys().filter(|key| is_beside(key)).map(str::to_string);
+            self.taken.extend(beside);
+        }
+    }
     /// A part of a linear layer, in the dtype of the run, as a layer of its own. Of parts of the inputs,
     /// whose outputs add up, the first has the bias, the others zeros.
     pub fn linear_part(&mut self, key: &str, from: usize, to: usize, part: Part) -> Linear {
@@ -440,7 +479,7 @@ impl<'a> Loader<'a> {
         transposed: Option<[usize; 2]>,
     ) -> Tensor<D> {
         let weights = match &mut self.source {
-            Source::Files(weights) => weights,
+            Source::Files(weights) | Source::Shapes(weights) => weights,
             Source::None(asked) => {
                 asked.push(Asked {
                     own: place.clone(),
@@ -475,6 +514,9 @@ impl<'a> Loader<'a> {
             self.misshapen.extend(is_new.then_some(complaint));
             return Tensor::zeros([1; D], self.device);
         }
+        if matches!(self.source, Source::Shapes(_)) {
+            return Tensor::zeros([1; D], self.device);
+        }
         let mut values = match part {
             None => floats(bytes, info.dtype),
             Some(part) => floats_of(part, bytes, info),
@@ -490,7 +532,7 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// [`WeightsError::Mismatch`] with the first ten missing, misshapen and unknown keys.
     pub fn finish(self) -> Result<(), WeightsError> {
-        let Source::Files(weights) = self.source else {
+        let (Source::Files(weights) | Source::Shapes(weights)) = self.source else {
             return Ok(());
         };
         let unknown: Vec<String> = weights

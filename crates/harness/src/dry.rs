@@ -107,9 +107,7 @@ impl Dit for Dry<'_> {
         Nothing
     }
     fn time_signals(&self, signal: TimeSignal, timesteps: &[f32]) -> Vec<Vec<f32>> {
-        self.subject
-            .chain(1, "")
-            .expect("every model knows the empty prompt")
-            .time_signals(signal, timesteps)
+        let model = self.subject.model.on(self.subject.grid, 1, 1); // whatever the prompt
+        model.expect("the grid fits").time_signals(signal, timesteps)
     }
 }

@@ -78,6 +78,8 @@ pub struct WireModel {
     pub name: String,
     /// Checkpoint: file or folder. `--weights` overrides it.
     pub weights: Option<PathBuf>,
+    /// Text states of the prompts, made by `mixcache embed`. `--embeddings` overrides it.
+    pub embeddings: Option<PathBuf>,
     /// `cpu`, `wgpu`, `cuda:0`, … `--device` overrides it.
     #[serde(default = "cpu")]
     pub device: String,
@@ -158,6 +160,9 @@ impl GuidanceMode {
 pub struct WireRuns {
     /// Prompts.
     pub prompts: Vec<String>,
+    /// What the unconditional branch is given.
+    #[serde(default)]
+    pub negative_prompt: String,
     /// Seeds of the initial noise, for each prompt.
     pub seeds: Vec<u64>,
     /// Repeats of each run, for timing.
@@ -338,10 +343,12 @@ impl Experiment {
         self.model = WireModel {
             name: stand_in.model,
             weights: None,
+            embeddings: None,
             device: self.model.device,
             dtype: f32(),
         };
         (self.video, self.runs.prompts) = (stand_in.video, stand_in.prompts);
+        self.runs.negative_prompt.clear();
         (self.sampler.shift, self.sampler.guidance) = (stand_in.shift, stand_in.guidance);
         self.sampler.kind = stand_in.sampler.unwrap_or(self.sampler.kind);
         for variant in &mut self.policies {

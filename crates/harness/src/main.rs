@@ -2,8 +2,8 @@
 
 use clap::{CommandFactory, Parser, Subcommand};
 use mixcache_harness::verbs::{
-    calibrate, completions, dynamics, export, fake_weights, list, man, parity, replay, report, scaling, sweep, tables,
-    time, trace, tune, verify,
+    calibrate, completions, dynamics, embed, export, fake_weights, list, man, parity, replay, report, scaling, sweep,
+    tables, time, trace, tune, verify,
 };
 
 /// Keeps the memory of a pass for the next one: fresh pages cost 3 % of a pass of wan-mini.
@@ -30,6 +30,7 @@ enum Verb {
     Verify(verify::Args),
     Calibrate(calibrate::Args),
     Dynamics(dynamics::Args),
+    Embed(embed::Args),
     Report(report::Args),
     Tables(tables::Args),
     Export(export::Args),
@@ -54,6 +55,7 @@ fn main() -> std::process::ExitCode {
         Verb::Verify(args) => verify::run(args),
         Verb::Calibrate(args) => calibrate::run(args),
         Verb::Dynamics(args) => dynamics::run(args),
+        Verb::Embed(args) => embed::run(args),
         Verb::Report(args) => report::run(args),
         Verb::Tables(args) => tables::run(args),
         Verb::Export(args) => export::run(args),

@@ -327,7 +327,7 @@ impl<'a> Runner<'a> {
             ),
             (
                 &cell.variant.spec,
-                prompt,
+                (prompt, &experiment.runs.negative_prompt),
                 cell.seed,
                 cell.repeat,
                 experiment.runs.cache_budget_gib.to_bits(),

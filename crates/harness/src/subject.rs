@@ -13,7 +13,7 @@ use mixcache_core::mini::{self, Mini};
 use mixcache_core::models::{Cond, Config, Model, ModelChain, Prompt, checkpoint};
 use mixcache_core::sampler::Prediction;
 use mixcache_core::tensors::Latent;
-use mixcache_core::text::Vocabulary;
+use mixcache_core::text::{TextStates, Vocabulary};
 use mixcache_core::weights::Weights;
 use mixcache_core::{device, noise::noise};
 
@@ -37,11 +37,15 @@ pub struct Subject {
     /// Whether differences to the uncached run mean anything.
     pub trained: bool,
     text: Text,
+    /// What the unconditional branch is given.
+    negative_prompt: String,
     codec: Option<PatchCodec>,
 }
 
 enum Text {
     Words(Vocabulary),
+    /// What a text encoder made of the prompts, once.
+    Encoded(TextStates),
     /// Text states drawn from the prompt: the model has no text encoder here.
     Random,
 }
@@ -71,18 +75,21 @@ fn substituted(mut experiment: Experiment) -> Result<Experiment> {
     let config = sizes_of(&experiment.model)?;
     let on_cpu = experiment.model.device == "cpu";
     let is_embedded = mini::find(name).is_some();
+    ensure!(
+        experiment.model.embeddings.is_none() || experiment.model.weights.is_some() || !is_embedded,
+        "`model.embeddings`: the {name} that comes with the program knows its own words; leave them out"
+    );
     if is_embedded && experiment.model.weights.is_none() {
         return Ok(experiment);
     }
     if experiment.model.weights.is_some() {
-        if !is_embedded {
-            experiment.substituted = "random text states for the prompts; latents are not decoded".into();
-        }
-        experiment.substituted = remarks(&experiment.model, &config)?
-            .into_iter()
-            .chain((!experiment.substituted.is_empty()).then_some(experiment.substituted))
-            .collect::<Vec<_>>()
-            .join("; ");
+        let text = match experiment.model.embeddings {
+            Some(_) => "",
+            None => "random text states for the prompts; ",
+        };
+        let shown = format!("{text}latents are not decoded");
+        let remarks = remarks(&experiment.model, &config)?;
+        experiment.substituted = remarks.into_iter().chain([shown]).collect::<Vec<_>>().join("; ");
         return Ok(experiment);
     }
     if on_cpu {
@@ -191,6 +198,7 @@ impl Subject {
                 fps: mini::FPS,
                 trained: true,
                 text: Text::Words(text),
+                negative_prompt: experiment.runs.negative_prompt.clone(),
                 codec: Some(codec),
             });
         }
@@ -209,6 +217,14 @@ impl Subject {
             }
             None => (config.random(0, &device, dtype), "random, seed 0".into(), false),
         };
+        let text = match &model.embeddings {
+            Some(path) => Text::Encoded(TextStates::open(path)?),
+            None => Text::Random,
+        };
+        let weights = match &text {
+            Text::Encoded(states) => format!("{weights}, text states of {}", states.origin()),
+            _ => weights,
+        };
         let [t, h, w] = STRIDES;
         ensure!(
             video.frames % t == 1 && video.height.is_multiple_of(2 * h) && video.width.is_multiple_of(2 * w),
@@ -223,7 +239,8 @@ impl Subject {
             grid: [(video.frames - 1) / t + 1, video.height / h, video.width / w],
             fps,
             trained,
-            text: Text::Random,
+            text,
+            negative_prompt: experiment.runs.negative_prompt.clone(),
             codec: None,
         })
     }
@@ -232,7 +249,7 @@ impl Subject {
     pub fn conds(&self, prompt: &str, guidance: f32) -> Result<Vec<Cond>> {
         let branches = match self.model.config().embeds_guidance() {
             true => vec![prompt],
-            false => vec![prompt, ""],
+            false => vec![prompt, &self.negative_prompt],
         };
         let cond = |text| Ok(self.model.condition(self.prompt(text)?, guidance)?);
         branches.into_iter().map(cond).collect()
@@ -252,6 +269,7 @@ impl Subject {
         let tokens = config.padded_text().unwrap_or(RANDOM_TOKENS.min(config.text_len()));
         Ok(match &self.text {
             Text::Words(words) => words.encode(text, device)?,
+            Text::Encoded(states) => states.find(text, device)?,
             Text::Random => Prompt {
                 states: Tensor::from_data(random_text(text, [1, tokens, width]), device),
                 pooled: Tensor::from_data(random_text(text, [1, pooled.unwrap_or(width)]), device),

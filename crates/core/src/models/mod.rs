@@ -13,7 +13,7 @@ pub mod ops;
 mod patch;
 mod prompt;
 pub mod reference;
-mod rotary;
+pub(crate) mod rotary;
 mod time;
 pub mod wan;
 

@@ -6,6 +6,7 @@
 
 use super::{ConfigError, GridError, PromptShapeError};
 use crate::tensors::Latent;
+use crate::text::TokensError;
 use crate::weights::{Weights, WeightsError};
 use burn::tensor::{Device, Tensor, TensorData};
 use std::path::Path;
@@ -25,6 +26,10 @@ impl Reading {
     /// `‖ours − recorded‖ / ‖recorded‖`.
     pub fn relative_l2(&self) -> f64 {
         relative_l2(&self.ours, &self.recorded)
+    }
+    /// Whether it is an intermediate activation, not a result.
+    pub fn is_activation(&self) -> bool {
+        self.name.split('.').any(|part| part == "act")
     }
     /// Largest absolute difference.
     pub fn max_abs(&self) -> f32 {
@@ -64,6 +69,9 @@ pub enum CaseError {
     /// A prompt embedding of another width.
     #[error(transparent)]
     Prompt(#[from] PromptShapeError),
+    /// Tokens outside the vocabulary.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
     /// A latent that the patches do not divide.
     #[error(transparent)]
     Grid(#[from] GridError),
@@ -84,7 +92,7 @@ pub(super) fn grid(latent: &Latent) -> [usize; 3] {
 }
 
 /// The `config.json` of a case.
-pub(super) fn config_of(folder: &Path) -> Result<String, CaseError> {
+pub(crate) fn config_of(folder: &Path) -> Result<String, CaseError> {
     let path = folder.join("config.json");
     std::fs::read_to_string(&path).map_err(|source| CaseError::Io {
         path: path.display().to_string(),
@@ -93,7 +101,7 @@ pub(super) fn config_of(folder: &Path) -> Result<String, CaseError> {
 }
 
 /// Recorded tensors, on their way to a device.
-pub(super) struct Recorded<'a> {
+pub(crate) struct Recorded<'a> {
     tensors: Weights,
     device: &'a Device,
 }
@@ -159,18 +167,54 @@ impl Recorded<'_> {
             ours,
         });
     }
-    /// How many numbers of a row of an integer mask are not zero.
-    pub fn count(&self, key: &str, row: usize) -> Result<usize, CaseError> {
+    /// Adds a reading of integers, if this tensor was recorded.
+    pub fn compare_integers(&self, key: &str, ours: impl FnOnce() -> Vec<f32>, readings: &mut Vec<Reading>) {
+        if let Ok(recorded) = self.integers(key) {
+            readings.push(Reading {
+                name: key.into(),
+                ours: ours(),
+                recorded: recorded.into_iter().map(|number| number as f32).collect(),
+            });
+        }
+    }
+    /// Integers of 64 bits.
+    pub fn integers(&self, key: &str) -> Result<Vec<i64>, CaseError> {
+        let missing = || CaseError::Missing {
+            key: key.into(),
+            rank: 1,
+        };
+        let numbers = self.tensors.bytes(key).ok_or_else(missing)?.as_chunks::<8>().0;
+        Ok(numbers.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
+    }
+    /// Rows of a batch.
+    pub fn rows(&self, key: &str) -> Result<usize, CaseError> {
         let missing = || CaseError::Missing {
             key: key.into(),
             rank: 2,
         };
-        let (bytes, shape) = (self.tensors.bytes(key), self.tensors.shape(key));
-        let (Some(bytes), Some([rows, _])) = (bytes, shape) else {
-            return Err(missing());
+        match self.tensors.shape(key) {
+            Some([rows, _]) => Ok(*rows),
+            _ => Err(missing()),
+        }
+    }
+    /// Token ids of each row of a batch, without its padding.
+    pub fn prompts(&self) -> Result<Vec<Vec<u32>>, CaseError> {
+        let (ids, rows) = (self.integers("in.input_ids")?, self.rows("in.input_ids")?);
+        let kept = |row: usize| {
+            let length = ids.len() / rows;
+            let tokens = self.count("in.attention_mask", row)?;
+            let of_row = &ids[row * length..][..tokens];
+            Ok(of_row.iter().map(|&id| id as u32).collect())
         };
-        let size = bytes.len() / rows;
-        let numbers = bytes[row * size..][..size].as_chunks::<8>().0;
-        Ok(numbers.iter().filter(|number| **number != [0; 8]).count())
+        (0..rows).map(kept).collect()
+    }
+    /// How many numbers of a row of an integer mask are not zero.
+    pub fn count(&self, key: &str, row: usize) -> Result<usize, CaseError> {
+        let numbers = self.integers(key)?;
+        let size = numbers.len() / self.rows(key)?;
+        Ok(numbers[row * size..][..size]
+            .iter()
+            .filter(|number| **number != 0)
+            .count())
     }
 }

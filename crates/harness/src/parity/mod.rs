@@ -6,12 +6,14 @@
 mod metrics;
 mod recipe;
 mod schedulers;
+pub mod tokenizers;
 mod trajectories;
 mod transformers;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use mixcache_core::models::{cogvideox, hunyuan, wan};
+use mixcache_core::text::{clip, llama, t5};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use trajectories::Setting;
@@ -103,6 +105,9 @@ pub fn compare(folder: &Path, device: &Device) -> Result<Vec<Finding>> {
             "wan_transformer" => transformers::compare(&mut case, &path, &json, wan::reference::run_case),
             "hunyuan_transformer" => transformers::compare(&mut case, &path, &json, hunyuan::reference::run_case),
             "cogvideox_transformer" => transformers::compare(&mut case, &path, &json, cogvideox::reference::run_case),
+            "t5_encoder" | "umt5_encoder" => transformers::compare(&mut case, &path, &json, t5::reference::run_case),
+            "llama_decoder" => transformers::compare(&mut case, &path, &json, llama::reference::run_case),
+            "clip_text" => transformers::compare(&mut case, &path, &json, clip::reference::run_case),
             "wan_cfg_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_wan),
             "cogvideox_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_cogvideox),
             "hunyuan_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_hunyuan),

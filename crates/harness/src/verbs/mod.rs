@@ -3,6 +3,7 @@
 pub mod calibrate;
 pub mod completions;
 pub mod dynamics;
+pub mod embed;
 pub mod export;
 pub mod fake_weights;
 pub mod list;
@@ -32,6 +33,9 @@ pub struct Chosen {
     /// Checkpoint of the model: a .safetensors file, or a folder as downloaded.
     #[arg(long)]
     pub weights: Option<PathBuf>,
+    /// Text states of the prompts, made by `mixcache embed`.
+    #[arg(long, value_name = "FILE")]
+    pub embeddings: Option<PathBuf>,
     /// cpu, wgpu, wgpu:N or cuda:N, instead of the experiment's.
     #[arg(long)]
     pub device: Option<String>,
@@ -70,6 +74,9 @@ impl Chosen {
         }
         if self.weights.is_some() {
             experiment.model.weights = self.weights.clone();
+        }
+        if self.embeddings.is_some() {
+            experiment.model.embeddings = self.embeddings.clone();
         }
         Ok(settle(experiment)?.narrowed(self.full, self.prompts, self.seeds))
     }

@@ -1,6 +1,6 @@
 //! `mixcache parity`: our numbers against those of the reference implementations.
 
-use crate::parity::{Verdict, compare};
+use crate::parity::{Verdict, compare, tokenizers};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 
@@ -12,11 +12,17 @@ pub struct Args {
     /// cpu, wgpu, wgpu:N or cuda:N.
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Folder of tokenizers, NAME_tokenizer.json, to compare with recorded token ids as well.
+    #[arg(long, value_name = "DIR")]
+    tokenizers: Option<PathBuf>,
 }
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
-    let findings = compare(&args.folder, &mixcache_core::device::open(&args.device)?)?;
+    let mut findings = compare(&args.folder, &mixcache_core::device::open(&args.device)?)?;
+    if let Some(folder) = &args.tokenizers {
+        findings.extend(tokenizers::compare(&args.folder, folder)?);
+    }
     let width = findings.iter().map(|f| f.case.len()).max().unwrap_or(0);
     println!(
         "{:<11} {:<width$} {:>9} {:>9}  quantity",

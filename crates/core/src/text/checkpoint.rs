@@ -1,0 +1,137 @@
+//! Text encoders and tokenizers as they come with the checkpoint of a video model.
+
+use super::{Tokenizer, TokenizerError, TokensError};
+use crate::models::ConfigError;
+use crate::weights::{Weights, WeightsError};
+use std::path::{Path, PathBuf};
+
+/// UMT5 as Wan's authors publish it: a pickle, which could run code and is not read.
+const PICKLE: &str = "models_t5_umt5-xxl-enc-bf16.pth";
+
+/// A checkpoint whose text encoders cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// No encoder in the folder.
+    #[error("{} holds no folder `{name}` with a text encoder{}", folder.display(), advice(folder, name))]
+    NoEncoder {
+        /// Folder of the checkpoint.
+        folder: PathBuf,
+        /// Where the encoder was expected.
+        name: &'static str,
+    },
+    /// No tokenizer in the folder.
+    #[error(
+        "{} holds no tokenizer: expected {} in it, as published; where it came without, transformers makes it: \
+         AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)", folder.display(), names.join(" or ")
+    )]
+    NoTokenizer {
+        /// Folder of the checkpoint.
+        folder: PathBuf,
+        /// Where it was expected.
+        names: &'static [&'static str],
+    },
+    /// A `config.json` that cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A `config.json` of another encoder.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// States of another width than the model takes.
+    #[error("{} gives states of width {found}, the model takes {expected}: use the encoder it was trained with", folder.display())]
+    Width {
+        /// Folder of the encoder.
+        folder: PathBuf,
+        /// Width of its states.
+        found: usize,
+        /// Width the model takes.
+        expected: usize,
+    },
+    /// Weights that do not fit.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A tokenizer that does not fit.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// Tokens that do not fit.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+}
+
+fn advice(folder: &Path, name: &str) -> String {
+    if !folder.join(PICKLE).is_file() {
+        return ": expected `config.json` and safetensors in it, as in diffusers' layout".into();
+    }
+    let made = format!("{name}/{}", PICKLE.replace(".pth", ".safetensors"));
+    format!(
+        ", but {PICKLE}, a pickle, which is not read since it could run code. Convert it once, in that folder: \
+         mkdir {name} && python -c 'import torch, safetensors.torch as s; \
+         s.save_file(torch.load(\"{PICKLE}\", map_location=\"cpu\", weights_only=True), \"{made}\")'"
+    )
+}
+
+/// The folder of a checkpoint.
+pub struct Checkpoint<'a>(pub &'a Path);
+
+impl Checkpoint<'_> {
+    /// An encoder in the folder `name`: its sizes by `parse`, where the folder has no `config.json` `published`, and
+    /// its weights, not yet read. Its states must have width `expected`.
+    pub fn encoder<Config>(
+        &self,
+        name: &'static str,
+        parse: fn(&str) -> Result<Config, ConfigError>,
+        published: Option<Config>,
+        width: fn(&Config) -> usize,
+        expected: usize,
+    ) -> Result<(Config, Weights), CheckpointError> {
+        let folder = self.0.join(name);
+        if !folder.is_dir() {
+            return Err(CheckpointError::NoEncoder {
+                folder: self.0.to_path_buf(),
+                name,
+            });
+        }
+        let path = folder.join("config.json");
+        let config = match published.filter(|_| !path.is_file()) {
+            Some(config) => config,
+            None => match std::fs::read_to_string(&path) {
+                Err(source) => return Err(CheckpointError::Io { path, source }),
+                Ok(json) => parse(&json).map_err(|source| CheckpointError::Config { path, source })?,
+            },
+        };
+        let found = width(&config);
+        if found != expected {
+            return Err(CheckpointError::Width {
+                folder,
+                found,
+                expected,
+            });
+        }
+        Ok((config, Weights::open(&folder)?))
+    }
+    /// The first tokenizer of `names`, see [`Tokenizer::open`].
+    pub fn tokenizer(
+        &self,
+        names: &'static [&'static str],
+        end_token: Option<u32>,
+        tokens_max: usize,
+    ) -> Result<Tokenizer, CheckpointError> {
+        let mut places = names.iter().map(|name| self.0.join(name));
+        let Some(path) = places.find(|path| path.is_file()) else {
+            return Err(CheckpointError::NoTokenizer {
+                folder: self.0.to_path_buf(),
+                names,
+            });
+        };
+        Ok(Tokenizer::open(&path, end_token, tokens_max)?)
+    }
+}

@@ -1,0 +1,123 @@
+//! `mixcache embed`: text states of prompts, made once by the text encoder of a checkpoint.
+
+use crate::clock::utc_now;
+use crate::experiment::Experiment;
+use crate::subject::{dtype, preset};
+use anyhow::{Context, Result, ensure};
+use burn::tensor::FloatDType;
+use indicatif::ProgressBar;
+use mixcache_core::device;
+use mixcache_core::text::{TextEncoders, TextStates};
+use std::path::{Path, PathBuf};
+
+/// Encode prompts once, with the text encoder of a checkpoint, for `--embeddings` of the other verbs.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Experiment whose prompts to encode, its negative prompt included.
+    experiment: Option<String>,
+    /// Model that the states are for, where no experiment says it.
+    #[arg(long, required_unless_present = "experiment")]
+    model: Option<String>,
+    /// Checkpoint with `text_encoder/` and the tokenizer: the folder as downloaded.
+    #[arg(long, value_name = "DIR")]
+    weights: PathBuf,
+    /// A prompt; may be given more than once.
+    #[arg(long, value_name = "TEXT")]
+    prompt: Vec<String>,
+    /// A file with one prompt a line.
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+    /// cpu, wgpu, wgpu:N or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// In which numbers to store them: f32 or bf16.
+    #[arg(long, default_value = "f32")]
+    dtype: String,
+    /// The file to write.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result<()> {
+    let experiment = match &args.experiment {
+        Some(name) => Some(Experiment::read(&Experiment::find(name)?)?),
+        None => None,
+    };
+    let named = args
+        .model
+        .as_ref()
+        .or(experiment.as_ref().map(|experiment| &experiment.model.name));
+    let model = named.expect("clap asks for one of them");
+    let config = preset(model)?;
+    let float = dtype(&args.dtype)?;
+    ensure!(
+        matches!(float, FloatDType::F32 | FloatDType::BF16),
+        "`--dtype {}`: text states are stored in f32 or bf16",
+        args.dtype
+    );
+    let prompts = prompts(&args, experiment.as_ref())?;
+    let encoders = TextEncoders::open(&config, &args.weights, &device::open(&args.device)?)?;
+    let bar = ProgressBar::new(encoders.blocks() as u64);
+    let encoded = encoders.encode(&prompts, &mut |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    let encoded: Vec<_> = prompts.into_iter().zip(encoded).collect();
+    let notes = [
+        ("model", model.clone()),
+        ("checkpoint", args.weights.display().to_string()),
+        ("computed_in", format!("f32 on {}", args.device)),
+        (
+            "made_by",
+            format!(
+                "{}; revision {}",
+                env!("MIXCACHE_VERSIONS"),
+                env!("MIXCACHE_GIT_REVISION")
+            ),
+        ),
+        ("made_at", utc_now()),
+    ];
+    TextStates::write(&args.output, float, &encoded, &notes)?;
+    for (prompt, encoded) in &encoded {
+        let (tokens, out) = (encoded.states.dims()[1], encoded.left_out);
+        println!("{tokens:>4} tokens  {prompt}");
+        if out > 0 {
+            println!(
+                "      WARNING: {out} more were left out: {model} takes {}",
+                config.text_len()
+            );
+        }
+    }
+    println!("{} prompts in {}", encoded.len(), args.output.display());
+    Ok(())
+}
+
+/// Every prompt once. The empty one is what the unconditional branch is given where nothing else is.
+fn prompts(args: &Args, experiment: Option<&Experiment>) -> Result<Vec<String>> {
+    let mut all = vec![];
+    if let Some(experiment) = experiment {
+        all.extend(experiment.runs.prompts.iter().cloned());
+        all.push(experiment.runs.negative_prompt.clone());
+    }
+    all.extend(args.prompt.iter().cloned());
+    if let Some(path) = &args.prompts {
+        all.extend(lines(path)?);
+    }
+    ensure!(
+        !all.is_empty(),
+        "nothing to encode: name an experiment, or give --prompt or --prompts"
+    );
+    all.push(String::new());
+    let mut prompts: Vec<String> = vec![];
+    for prompt in all {
+        if !prompts.contains(&prompt) {
+            prompts.push(prompt);
+        }
+    }
+    Ok(prompts)
+}
+
+fn lines(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    Ok(lines.map(str::to_string).collect())
+}
