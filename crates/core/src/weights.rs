@@ -381,7 +381,7 @@ impl<'a> Loader<'a> {
     pub fn into_asked(self) -> Vec<Asked> {
         match self.source {
             Source::None(asked) => asked,
-            Source::Files(_) | Source::Random => vec![],
+            Source::Files(_) | Source::Shapes(_) | Source::Random => vec![],
         }
     }
     fn new(source: Source, layout: Layout, device: &'a Device, dtype: FloatDType) -> Self {
@@ -478,6 +478,7 @@ impl<'a> Loader<'a> {
         dtype: FloatDType,
         transposed: Option<[usize; 2]>,
     ) -> Tensor<D> {
+        let only_shapes = matches!(self.source, Source::Shapes(_));
         let weights = match &mut self.source {
             Source::Files(weights) | Source::Shapes(weights) => weights,
             Source::None(asked) => {
@@ -514,7 +515,7 @@ impl<'a> Loader<'a> {
             self.misshapen.extend(is_new.then_some(complaint));
             return Tensor::zeros([1; D], self.device);
         }
-        if matches!(self.source, Source::Shapes(_)) {
+        if only_shapes {
             return Tensor::zeros([1; D], self.device);
         }
         let mut values = match part {

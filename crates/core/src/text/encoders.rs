@@ -23,12 +23,14 @@ pub struct Encoded {
 /// The text encoders of a checkpoint.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time: nothing to save")]
 pub enum TextEncoders {
-    /// Of Wan: UMT5.
-    Wan {
+    /// Of Wan UMT5, of CogVideoX T5.
+    T5 {
         /// Makes the states.
         encoder: T5,
         /// Its tokens.
         tokenizer: Tokenizer,
+        /// Tokens to which CogVideoX pads a prompt with zeros before it is encoded; the model attends to them.
+        padded_to: Option<usize>,
     },
     /// Of HunyuanVideo: a Llama decoder and CLIP.
     Hunyuan {
@@ -68,12 +70,14 @@ impl TextEncoders {
     pub fn open(model: &Config, folder: &Path, device: &Device) -> Result<TextEncoders, CheckpointError> {
         let (checkpoint, (width, pooled)) = (Checkpoint(folder), model.text_widths());
         Ok(match model {
-            Config::Wan(_) => {
-                let published = Some(T5Config::umt5_xxl());
+            Config::Wan(_) | Config::CogVideoX(_) => {
+                let is_wan = matches!(model, Config::Wan(_));
+                let published = is_wan.then(T5Config::umt5_xxl);
                 let (config, weights) =
                     checkpoint.encoder("text_encoder", T5Config::parse, published, |config| config.dim, width)?;
                 let names = &["tokenizer/tokenizer.json", "google/umt5-xxl/tokenizer.json"];
-                TextEncoders::Wan {
+                TextEncoders::T5 {
+                    padded_to: (!is_wan).then(|| model.text_len()),
                     tokenizer: checkpoint.tokenizer(names, Some(config.end_token), model.text_len())?,
                     encoder: T5::open(config, weights, device)?,
                 }
@@ -97,7 +101,7 @@ impl TextEncoders {
     /// Blocks that encoding will read.
     pub fn blocks(&self) -> usize {
         match self {
-            TextEncoders::Wan { encoder, .. } => encoder.config().layers,
+            TextEncoders::T5 { encoder, .. } => encoder.config().layers,
             TextEncoders::Hunyuan { decoder, .. } => decoder.depth(),
         }
     }
@@ -108,10 +112,17 @@ impl TextEncoders {
     /// [`CheckpointError`] when tokenizer and encoder do not belong together.
     pub fn encode(&self, prompts: &[String], loaded: &mut dyn FnMut(usize)) -> Result<Vec<Encoded>, CheckpointError> {
         match self {
-            TextEncoders::Wan { encoder, tokenizer } => {
+            TextEncoders::T5 {
+                encoder,
+                tokenizer,
+                padded_to,
+            } => {
                 let tokens = prompts.iter().map(|prompt| tokenizer.tokens(&clean(prompt)));
                 let tokens = tokens.collect::<Result<Vec<_>, _>>()?;
-                let ids: Vec<_> = tokens.iter().map(|tokens| tokens.ids.clone()).collect();
+                let mut ids: Vec<_> = tokens.iter().map(|tokens| tokens.ids.clone()).collect();
+                if let Some(length) = *padded_to {
+                    ids.iter_mut().for_each(|ids| ids.resize(length, 0));
+                }
                 let states = encoder.encode(&ids, loaded)?.into_iter();
                 Ok(states
                     .zip(tokens)

@@ -69,8 +69,8 @@ pub fn run(args: Args) -> Result<()> {
     for (signal, (coefficients, points)) in calibrated.tea {
         println!("TeaCache on the {}: {}", coefficients.signal, coefficients.source);
         let entry = format!("{name}-{signal}");
+        write(folder, "coefficients", &entry, &entry, &coefficients)?;
         fit::write(&folder.join("coefficients"), &entry, &coefficients, &points)?;
-        write(folder, "coefficients", &entry, &entry, coefficients)?;
     }
     Ok(())
 }
