@@ -84,7 +84,7 @@ pub(super) fn grid(latent: &Latent) -> [usize; 3] {
 }
 
 /// The `config.json` of a case.
-pub(super) fn config_of(folder: &Path) -> Result<String, CaseError> {
+pub(crate) fn config_of(folder: &Path) -> Result<String, CaseError> {
     let path = folder.join("config.json");
     std::fs::read_to_string(&path).map_err(|source| CaseError::Io {
         path: path.display().to_string(),
@@ -93,7 +93,7 @@ pub(super) fn config_of(folder: &Path) -> Result<String, CaseError> {
 }
 
 /// Recorded tensors, on their way to a device.
-pub(super) struct Recorded<'a> {
+pub(crate) struct Recorded<'a> {
     tensors: Weights,
     device: &'a Device,
 }

@@ -3,6 +3,7 @@
 //! A case is told by the `kind` in its JSON. Names, sizes, seeds and thresholds are read from the
 //! files, so a new case needs no code; a kind that is not known is listed as not covered.
 
+mod autoencoders;
 mod metrics;
 mod recipe;
 mod schedulers;
@@ -12,6 +13,7 @@ mod transformers;
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use mixcache_core::models::{hunyuan, wan};
+use mixcache_core::vae;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use trajectories::Setting;
@@ -102,6 +104,8 @@ pub fn compare(folder: &Path, device: &Device) -> Result<Vec<Finding>> {
         let done = match kind {
             "wan_transformer" => transformers::compare(&mut case, &path, &json, wan::reference::run_case),
             "hunyuan_transformer" => transformers::compare(&mut case, &path, &json, hunyuan::reference::run_case),
+            "wan_vae" => autoencoders::compare(&mut case, &path, &json, vae::wan::reference::run_case),
+            "hunyuan_vae" => autoencoders::compare(&mut case, &path, &json, vae::hunyuan::reference::run_case),
             "wan_cfg_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_wan),
             "hunyuan_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_hunyuan),
             "scheduler_euler" | "scheduler_unipc" => schedulers::compare(&mut case, &path, &json),
