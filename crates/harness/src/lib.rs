@@ -5,6 +5,7 @@
 //! recording ([`record`]), a recording becomes pictures and tables ([`report`]). [`parity`] compares the
 //! model with its references. [`verbs`] is what the program can be told to do.
 
+pub mod checkpoint;
 pub mod clock;
 pub mod dry;
 pub mod dynamics;

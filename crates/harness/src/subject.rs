@@ -1,18 +1,21 @@
 //! The model under test, with what turns prompts into conditions and latents into frames.
 
+use crate::checkpoint::Checkpoint;
 use crate::experiment::Experiment;
 use crate::machine::Machine;
 use crate::metrics::Frames;
 use crate::runner::Reference;
 use anyhow::{Context, Result, ensure};
-use burn::tensor::{FloatDType, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use mixcache_core::codec::PatchCodec;
 use mixcache_core::mini::{self, Mini};
 use mixcache_core::models::{Cond, Config, Model, ModelChain, Prompt};
 use mixcache_core::tensors::Latent;
 use mixcache_core::text::Vocabulary;
+use mixcache_core::vae::{Tiling, Vae};
 use mixcache_core::weights::Weights;
 use mixcache_core::{device, noise::noise};
+use std::path::Path;
 
 /// Latent frames, rows and columns of the video autoencoders of Wan and of HunyuanVideo: `(f − 1)/4 + 1`,
 /// `h/8`, `w/8`.
@@ -34,7 +37,13 @@ pub struct Subject {
     /// Whether differences to the uncached run mean anything.
     pub trained: bool,
     text: Text,
-    codec: Option<PatchCodec>,
+    decoder: Option<Decoder>,
+}
+
+/// What makes frames of latents.
+enum Decoder {
+    Patches(PatchCodec),
+    Vae(Vae),
 }
 
 enum Text {
@@ -56,16 +65,18 @@ pub fn settle(mut experiment: Experiment) -> Result<Experiment> {
     if is_embedded && experiment.model.weights.is_none() {
         return Ok(experiment);
     }
-    if experiment.model.weights.is_some() {
+    if let Some(weights) = &experiment.model.weights {
         let memory_gib = Machine::detect().memory_gib.unwrap_or(f64::INFINITY);
         ensure!(
             !on_cpu || needed_gib < memory_gib,
             "{name} needs {needed_gib:.1} GiB for its weights in {}, this machine has {memory_gib:.1} GiB: choose another device or dtype",
             experiment.model.dtype
         );
-        if !is_embedded {
-            experiment.substituted = "random text states for the prompts; latents are not decoded".into();
+        let mut substituted = "random text states for the prompts".to_string();
+        if let Err(why) = Checkpoint::find(weights).vae {
+            substituted += &format!("; latents are not decoded ({why})");
         }
+        experiment.substituted = substituted;
         return Ok(experiment);
     }
     if on_cpu {
@@ -127,18 +138,24 @@ impl Subject {
                 fps: mini::FPS,
                 trained: true,
                 text: Text::Words(text),
-                codec: Some(codec),
+                decoder: Some(Decoder::Patches(codec)),
             });
         }
         let config = Config::preset(&model.name).expect("settled");
         let fps = config.fps();
-        let (transformer, weights, trained) = match &model.weights {
-            Some(path) => (
-                config.load(Weights::open(path)?, &device, dtype)?,
-                path.display().to_string(),
-                true,
-            ),
-            None => (config.random(0, &device, dtype), "random, seed 0".into(), false),
+        let (transformer, decoder, weights) = match &model.weights {
+            Some(path) => {
+                let checkpoint = Checkpoint::find(path);
+                let mut weights = checkpoint.transformer.display().to_string();
+                let mut decoder = None;
+                if let Ok(path) = checkpoint.vae {
+                    decoder = Some(Decoder::Vae(vae(&config, &path, model.vae_tiles, &device)?));
+                    weights += &format!(", decoder {}", path.display());
+                }
+                let transformer = config.load(Weights::open(&checkpoint.transformer)?, &device, dtype)?;
+                (transformer, decoder, weights)
+            }
+            None => (config.random(0, &device, dtype), None, "random, seed 0".into()),
         };
         let [t, h, w] = STRIDES;
         ensure!(
@@ -153,9 +170,9 @@ impl Subject {
             weights,
             grid: [(video.frames - 1) / t + 1, video.height / h, video.width / w],
             fps,
-            trained,
+            trained: model.weights.is_some(),
             text: Text::Random,
-            codec: None,
+            decoder,
         })
     }
 
@@ -210,8 +227,10 @@ impl Subject {
 
     /// RGB frames, where the model has a decoder here.
     pub fn frames(&self, latent: &Latent) -> Option<Frames> {
-        let codec = self.codec.as_ref()?;
-        let frames = codec.decode(latent);
+        let frames = match self.decoder.as_ref()? {
+            Decoder::Patches(codec) => codec.decode(latent),
+            Decoder::Vae(vae) => vae.decode(latent),
+        };
         let [count, height, width, _] = frames.dims();
         let data = frames
             .into_data()
@@ -225,6 +244,22 @@ impl Subject {
             data,
         })
     }
+}
+
+/// The autoencoder of a model, whose latents must be the model's.
+fn vae(model: &Config, path: &Path, tiles: bool, device: &Device) -> Result<Vae> {
+    let mut vae = Vae::open(model, path, device)?;
+    let (channels, strides) = (vae.latent_channels(), vae.strides());
+    let expected = model.latent_channels();
+    ensure!(
+        channels == expected && strides == STRIDES,
+        "{}: found latents of {channels} channels and {strides:?} frames, rows and columns of pixels; the model's have {expected} channels and {STRIDES:?}: give the checkpoint's own autoencoder",
+        path.display()
+    );
+    if let (Vae::Wan(wan), true) = (&mut vae, tiles) {
+        wan.tiling = Some(Tiling::PUBLISHED);
+    }
+    Ok(vae)
 }
 
 /// The dtype that an experiment names.

@@ -25,6 +25,8 @@ fn the_committed_cases_are_equal() {
         "hunyuan/hy_b",
         "trajectories_hunyuan/first_block_cache",
         "trajectories_hunyuan/teacache",
+        "wan_vae",
+        "hunyuan_vae",
     ] {
         assert!(measured(case) > 0, "nothing was compared for {case}");
     }

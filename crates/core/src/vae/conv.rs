@@ -1,9 +1,9 @@
 //! What both autoencoders convolve with.
 
 use crate::weights::Loader;
+use burn::tensor::Tensor;
 use burn::tensor::module::conv3d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::Tensor;
 
 /// A convolution over frames, rows and columns, in f32.
 #[derive(Clone, Debug)]
@@ -76,7 +76,9 @@ mod tests {
     #[test]
     fn upsampling_repeats_every_number() {
         let x = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0], &Device::flex()).reshape([1, 1, 1, 2, 2]);
-        let rows = [1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0, 3.0, 3.0, 4.0, 4.0];
+        let rows = [
+            1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0, 3.0, 3.0, 4.0, 4.0,
+        ];
         assert_eq!(host(repeated(x, [1, 2, 2])), rows);
     }
 }

@@ -25,12 +25,7 @@ impl Tiling {
 /// - `z`: `[b, c, t, h, w]`; `scale` is the number of pixels of a latent row or column
 /// - `decode` maps `[b, c, t, h, w]` to `[b, 3, t′, scale·h, scale·w]`
 /// - output: as `decode` would make of all of it
-pub(super) fn tiled(
-    z: Tensor<5>,
-    tiling: Tiling,
-    scale: usize,
-    decode: impl Fn(Tensor<5>) -> Tensor<5>,
-) -> Tensor<5> {
+pub(super) fn tiled(z: Tensor<5>, tiling: Tiling, scale: usize, decode: impl Fn(Tensor<5>) -> Tensor<5>) -> Tensor<5> {
     let [_, _, _, h, w] = z.dims();
     let (side, stride) = (tiling.side / scale, tiling.stride / scale);
     if h.max(w) <= side {

@@ -126,17 +126,23 @@ fn encoder(config: &WanVaeConfig, parts: &mut Builder) -> Chain {
     let widths = config.widths();
     let mut chain: Chain = vec![];
     let mut from = widths[0];
-    add(&mut chain, "encoder.conv1", |key| Layer::Conv(Causal::load(parts, key, 3, from, 3)));
+    add(&mut chain, "encoder.conv1", |key| {
+        Layer::Conv(Causal::load(parts, key, 3, from, 3))
+    });
     let mut block = 0;
     for (level, &width) in widths.iter().enumerate() {
         for _ in 0..config.blocks {
             let key = format!("encoder.downsamples.{block}");
-            add(&mut chain, &key, |key| Layer::Residual(Residual::load(parts, key, from, width)));
+            add(&mut chain, &key, |key| {
+                Layer::Residual(Residual::load(parts, key, from, width))
+            });
             (from, block) = (width, block + 1);
         }
         if let Some(&halves_frames) = config.halves_frames.get(level) {
             let key = format!("encoder.downsamples.{block}");
-            add(&mut chain, &key, |key| Layer::Down(Down::load(parts, key, width, halves_frames)));
+            add(&mut chain, &key, |key| {
+                Layer::Down(Down::load(parts, key, width, halves_frames))
+            });
             block += 1;
         }
     }
@@ -159,12 +165,16 @@ fn decoder(config: &WanVaeConfig, names: Names, parts: &mut Builder) -> Chain {
     for (level, &width) in widths.iter().enumerate() {
         for block in 0..blocks {
             let key = names.up(level, block, blocks);
-            add(&mut chain, &key, |key| Layer::Residual(Residual::load(parts, key, from, width)));
+            add(&mut chain, &key, |key| {
+                Layer::Residual(Residual::load(parts, key, from, width))
+            });
             from = width;
         }
         if let Some(&doubles_frames) = doubles_frames.get(level) {
             let key = names.up(level, blocks, blocks);
-            add(&mut chain, &key, |key| Layer::Up(Up::load(parts, key, width, doubles_frames)));
+            add(&mut chain, &key, |key| {
+                Layer::Up(Up::load(parts, key, width, doubles_frames))
+            });
             from = width / 2;
         }
     }
@@ -174,14 +184,24 @@ fn decoder(config: &WanVaeConfig, names: Names, parts: &mut Builder) -> Chain {
 
 fn middle(chain: &mut Chain, coder: &str, width: usize, parts: &mut Builder) {
     let key = |i: usize| format!("{coder}.middle.{i}");
-    add(chain, &key(0), |key| Layer::Residual(Residual::load(parts, key, width, width)));
-    add(chain, &key(1), |key| Layer::Attention(Attention::load(parts, key, width)));
-    add(chain, &key(2), |key| Layer::Residual(Residual::load(parts, key, width, width)));
+    add(chain, &key(0), |key| {
+        Layer::Residual(Residual::load(parts, key, width, width))
+    });
+    add(chain, &key(1), |key| {
+        Layer::Attention(Attention::load(parts, key, width))
+    });
+    add(chain, &key(2), |key| {
+        Layer::Residual(Residual::load(parts, key, width, width))
+    });
 }
 
 fn head(chain: &mut Chain, coder: &str, from: usize, to: usize, parts: &mut Builder) {
-    add(chain, &format!("{coder}.head.0"), |key| Layer::Norm(Norm::load::<4>(parts, key, from)));
-    add(chain, &format!("{coder}.head.2"), |key| Layer::Head(Causal::load(parts, key, from, to, 3)));
+    add(chain, &format!("{coder}.head.0"), |key| {
+        Layer::Norm(Norm::load::<4>(parts, key, from))
+    });
+    add(chain, &format!("{coder}.head.2"), |key| {
+        Layer::Head(Causal::load(parts, key, from, to, 3))
+    });
 }
 
 fn add(chain: &mut Chain, key: &str, layer: impl FnOnce(&str) -> Layer) {

@@ -31,7 +31,9 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Value, run_case: RunC
                 case.measured(quantity, error, tolerance("rel_l2")?);
             }
             // Activations have a scale of their own: largest differences are of what comes out.
-            let out = readings.iter().filter(|r| !r.name.contains(".act.") && !r.name.contains(".frame0."));
+            let out = readings
+                .iter()
+                .filter(|r| !r.name.contains(".act.") && !r.name.contains(".frame0."));
             if let Some(worst) = out.max_by(|a, b| a.max_abs().total_cmp(&b.max_abs())) {
                 let quantity = format!("{layout}: {what}, largest difference (worst: {})", worst.name);
                 case.measured(quantity, worst.max_abs() as f64, tolerance("max_abs")?);

@@ -31,7 +31,10 @@ pub fn run_case(folder: &Path, weights: &str, device: &Device) -> Result<Vec<Rea
         x = layer.forward(x);
         // A block ends where the name of the next layer belongs to another one.
         let block = |name: &str| name.split('.').take(3).collect::<Vec<_>>().join(".");
-        let ends = vae.decoder.get(i + 1).is_none_or(|(next, _)| block(next) != block(name));
+        let ends = vae
+            .decoder
+            .get(i + 1)
+            .is_none_or(|(next, _)| block(next) != block(name));
         let part = match name.contains("mid_block") {
             true => name.ends_with("resnets.1").then(|| "decoder.mid_block".to_string()),
             false => ends.then(|| block(name)),

@@ -21,7 +21,11 @@ pub fn run_case(folder: &Path, weights: &str, device: &Device) -> Result<Vec<Rea
     let video: Tensor<5> = io.tensor("in.video")?;
     let chunks = vae.coded(video.clone());
     for (i, chunk) in chunks.iter().enumerate() {
-        io.compare(&format!("enc.chunk{i}.encoder_out"), || host(chunk.clone()), &mut readings);
+        io.compare(
+            &format!("enc.chunk{i}.encoder_out"),
+            || host(chunk.clone()),
+            &mut readings,
+        );
     }
     io.compare("enc.moments", || host(vae.moments(chunks)), &mut readings);
     let latent = vae.encode(video);
