@@ -31,7 +31,7 @@ pub fn write_runs(path: &Path, runs: &[RunRow]) -> Result<()> {
 /// # Errors
 /// Names the file and the column that is missing, unknown or of another type.
 pub fn read_runs(path: &Path) -> Result<Vec<RunRow>> {
-    read_parquet(path, RUN_COLUMNS, |mut row| {
+    read_parquet(path, RUN_COLUMNS, Some(KNOB_PREFIX), |mut row| {
         let is_knob = |name: &String| !RUN_COLUMNS.iter().any(|column| column.name == name);
         let names: Vec<String> = row.keys().filter(|name| is_knob(name)).cloned().collect();
         let mut knobs = Map::new();
@@ -55,7 +55,7 @@ pub fn write_events(path: &Path, events: &[EventRow]) -> Result<()> {
 
 /// Reads what [`write_events`] wrote.
 pub fn read_events(path: &Path) -> Result<Vec<EventRow>> {
-    read_parquet(path, EVENT_COLUMNS, |row| row)
+    read_parquet(path, EVENT_COLUMNS, None, |row| row)
 }
 
 /// Writes the runs as CSV with the columns of the Parquet file; null is an empty field.
@@ -206,7 +206,13 @@ fn to_column(name: &str, kind: ColumnType, rows: &[Row]) -> pl::Column {
     pl::Column::from(series)
 }
 
-fn read_parquet<T: DeserializeOwned>(path: &Path, expected: &[Column], shape: impl Fn(Row) -> Row) -> Result<Vec<T>> {
+/// Reads a table of the columns `expected`, and of any whose names begin with `more`.
+fn read_parquet<T: DeserializeOwned>(
+    path: &Path,
+    expected: &[Column],
+    more: Option<&str>,
+    shape: impl Fn(Row) -> Row,
+) -> Result<Vec<T>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let frame = pl::ParquetReader::new(file)
         .finish()
@@ -220,11 +226,10 @@ fn read_parquet<T: DeserializeOwned>(path: &Path, expected: &[Column], shape: im
             column.name
         );
     }
-    let knobs_allowed = expected.as_ptr() == RUN_COLUMNS.as_ptr();
     for name in &names {
         let known = expected.iter().any(|column| column.name == *name);
         ensure!(
-            known || (knobs_allowed && name.starts_with(KNOB_PREFIX)),
+            known || more.is_some_and(|prefix| name.starts_with(prefix)),
             "{}: unknown column `{name}`; results/SCHEMA.md lists the columns this program knows",
             path.display()
         );
