@@ -41,6 +41,7 @@ pub struct Subject {
 }
 
 /// What makes frames of latents.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time: nothing to save")]
 enum Decoder {
     Patches(PatchCodec),
     Vae(Vae),

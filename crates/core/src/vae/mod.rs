@@ -40,6 +40,7 @@ pub enum VaeError {
 }
 
 /// The autoencoder of a model, with its weights on a device.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time: nothing to save")]
 pub enum Vae {
     /// Of Wan2.1.
     Wan(WanVae),

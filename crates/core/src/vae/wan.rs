@@ -21,7 +21,7 @@ use layers::{Attention, Builder, Causal, Down, Layer, Norm, Past, Residual, Up};
 /// Frames that are encoded together behind the first. The reference takes four whatever the strides.
 const FRAMES_AT_ONCE: usize = 4;
 
-/// A chain of layers, each with the authors' name of its part.
+/// A chain of layers, each with the name of its part.
 type Chain = Vec<(String, Layer)>;
 
 /// Wan's autoencoder with its weights on a device, in f32 as the authors run it.
