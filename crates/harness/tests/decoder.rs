@@ -1,9 +1,10 @@
 //! A checkpoint with an autoencoder beside its transformer: its latents become frames.
 
 use mixcache_harness::record;
+use mixcache_harness::schema::RunRow;
 use safetensors::tensor::{Dtype, TensorView};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -123,43 +124,70 @@ fn write_vae(folder: &Path) {
     safetensors::serialize_to_file(views, None, &path).unwrap();
 }
 
-/// A sweep's rows, the folder of its recording, and what was printed.
-fn sweep(folder: &Path, weights: &str) -> (Vec<mixcache_harness::schema::RunRow>, std::path::PathBuf, String) {
-    fs::write(folder.join("decoded.toml"), EXPERIMENT).unwrap();
+/// A checkpoint of wan-mini in diffusers' folders, without an autoencoder.
+fn checkpoint() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("decoded.toml"), EXPERIMENT).unwrap();
+    let transformer = folder.path().join("checkpoint/transformer");
+    fs::create_dir_all(&transformer).unwrap();
+    let trained = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/models/wan-mini/wan-mini.safetensors");
+    fs::copy(trained, transformer.join("wan-mini.safetensors")).unwrap();
+    folder
+}
+
+/// Whether a sweep of the checkpoint succeeded, and what it printed.
+fn sweep(folder: &Path) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_mixcache"))
-        .args(["sweep", "decoded.toml", "--weights", weights])
+        .args(["sweep", "decoded.toml", "--weights", "checkpoint"])
         .current_dir(folder)
         .output()
         .unwrap();
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    assert!(output.status.success(), "{}{}", text[0], text[1]);
+    (output.status.success(), text.concat())
+}
+
+/// The row of the policy that is not `off`, and the folder of its recording.
+fn recorded(folder: &Path) -> (RunRow, PathBuf) {
     let mut recordings = fs::read_dir(folder.join("results/decoded")).unwrap();
     let recording = recordings.next().unwrap().unwrap().path();
-    (record::load(&recording).unwrap().0, recording, text[0].clone())
+    let rows = record::load(&recording).unwrap().0;
+    (rows.into_iter().find(|row| row.policy == "step").unwrap(), recording)
 }
 
 #[test]
 fn latents_become_frames_where_the_checkpoint_has_an_autoencoder() {
-    let folder = TempDir::new().unwrap();
-    let checkpoint = folder.path().join("checkpoint");
-    fs::create_dir_all(checkpoint.join("transformer")).unwrap();
-    let trained = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/models/wan-mini/wan-mini.safetensors");
-    fs::copy(trained, checkpoint.join("transformer/wan-mini.safetensors")).unwrap();
-
-    let (rows, recording, shown) = sweep(folder.path(), "checkpoint");
-    assert!(shown.contains("latents are not decoded (no `vae/`"), "{shown}");
-    let step = rows.iter().find(|row| row.policy == "step").unwrap();
+    let folder = checkpoint();
+    let (done, shown) = sweep(folder.path());
+    assert!(done && shown.contains("latents are not decoded (no `vae/`"), "{shown}");
+    let (step, recording) = recorded(folder.path());
     assert!(step.error.is_none() && step.latent_rel_l2.is_some() && step.psnr_db.is_none());
     fs::remove_dir_all(recording).unwrap();
 
-    write_vae(&checkpoint.join("vae"));
-    let (rows, recording, shown) = sweep(folder.path(), "checkpoint");
-    assert!(!shown.contains("not decoded"), "{shown}");
-    let step = rows.iter().find(|row| row.policy == "step").unwrap();
+    write_vae(&folder.path().join("checkpoint/vae"));
+    let (done, shown) = sweep(folder.path());
+    assert!(done && !shown.contains("not decoded"), "{shown}");
+    let (step, recording) = recorded(folder.path());
     assert!(
         step.error.is_none() && step.psnr_db.is_some() && step.ssim.is_some(),
         "{step:?}"
     );
     assert!(step.weights.ends_with("vae"), "{}", step.weights);
     assert!(recording.join("videos/off-prompt0.png").is_file());
+}
+
+#[test]
+fn an_autoencoder_of_other_latents_is_refused_with_both_sizes() {
+    let folder = checkpoint();
+    let vae = folder.path().join("checkpoint/vae");
+    fs::create_dir_all(&vae).unwrap();
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/golden/wan_vae/wanvae_a");
+    for (from, to) in [
+        ("config.json", "config.json"),
+        ("original.safetensors", "vae.safetensors"),
+    ] {
+        fs::copy(other.join(from), vae.join(to)).unwrap();
+    }
+    let (done, shown) = sweep(folder.path());
+    assert!(!done && shown.contains("found latents of 4 channels"), "{shown}");
+    assert!(shown.contains("the model's have 16 channels"), "{shown}");
 }
