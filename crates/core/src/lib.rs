@@ -20,4 +20,5 @@ pub mod schedule;
 pub mod tensors;
 pub mod text;
 mod unipc;
+pub mod vae;
 pub mod weights;

@@ -112,8 +112,14 @@ fn faked(name: &str, layout: KeyLayout) -> TempDir {
 
 /// What the model in a checkpoint predicts for one latent.
 fn prediction(root: &Path) -> Vec<f32> {
-    let config = checkpoint::sizes(root).unwrap().expect("a config.json");
-    let weights = Weights::open(&checkpoint::transformer(root)).unwrap();
+    let diffusers = root.join("transformer");
+    let transformer = if diffusers.is_dir() {
+        diffusers
+    } else {
+        root.to_path_buf()
+    };
+    let config = checkpoint::sizes(&transformer).unwrap().expect("a config.json");
+    let weights = Weights::open(&transformer).unwrap();
     assert_eq!(weights.note(fake::NOTE), Some("seed 5"));
     let device = Device::flex();
     let text_tokens = 3;

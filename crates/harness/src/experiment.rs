@@ -86,6 +86,9 @@ pub struct WireModel {
     /// `f32`, `f16` or `bf16`.
     #[serde(default = "f32")]
     pub dtype: String,
+    /// Decode large frames in tiles where the authors decode whole ones (Wan): less memory, faint seams.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vae_tiles: bool,
 }
 
 fn cpu() -> String {
@@ -346,6 +349,7 @@ impl Experiment {
             embeddings: None,
             device: self.model.device,
             dtype: f32(),
+            vae_tiles: false,
         };
         (self.video, self.runs.prompts) = (stand_in.video, stand_in.prompts);
         self.runs.negative_prompt.clear();

@@ -7,6 +7,7 @@
 //! model with its references. [`verbs`] is what the program can be told to do.
 
 pub mod calibration;
+pub mod checkpoint;
 pub mod clock;
 pub mod dry;
 pub mod dynamics;

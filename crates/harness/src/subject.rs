@@ -1,11 +1,12 @@
 //! The model under test, with what turns prompts into conditions and latents into frames.
 
+use crate::checkpoint::Checkpoint;
 use crate::experiment::{Experiment, WireModel};
 use crate::memory::Need;
 use crate::metrics::Frames;
 use crate::runner::{Reference, name_of};
 use anyhow::{Context, Result, ensure};
-use burn::tensor::{FloatDType, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use mixcache_core::codec::PatchCodec;
 use mixcache_core::fake;
 use mixcache_core::inventory::KeyLayout;
@@ -14,8 +15,10 @@ use mixcache_core::models::{Cond, Config, Model, ModelChain, Prompt, checkpoint}
 use mixcache_core::sampler::Prediction;
 use mixcache_core::tensors::Latent;
 use mixcache_core::text::{TextStates, Vocabulary};
+use mixcache_core::vae::{Tiling, Vae};
 use mixcache_core::weights::Weights;
 use mixcache_core::{device, noise::noise};
+use std::path::{Path, PathBuf};
 
 /// Latent frames, rows and columns of the video autoencoders of Wan and of HunyuanVideo: `(f − 1)/4 + 1`,
 /// `h/8`, `w/8`.
@@ -39,7 +42,14 @@ pub struct Subject {
     text: Text,
     /// What the unconditional branch is given.
     negative_prompt: String,
-    codec: Option<PatchCodec>,
+    decoder: Option<Decoder>,
+}
+
+/// What makes frames of latents.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time: nothing to save")]
+enum Decoder {
+    Patches(PatchCodec),
+    Vae(Vae),
 }
 
 enum Text {
@@ -82,14 +92,15 @@ fn substituted(mut experiment: Experiment) -> Result<Experiment> {
     if is_embedded && experiment.model.weights.is_none() {
         return Ok(experiment);
     }
-    if experiment.model.weights.is_some() {
-        let text = match experiment.model.embeddings {
-            Some(_) => "",
-            None => "random text states for the prompts; ",
-        };
-        let shown = format!("{text}latents are not decoded");
-        let remarks = remarks(&experiment.model, &config)?;
-        experiment.substituted = remarks.into_iter().chain([shown]).collect::<Vec<_>>().join("; ");
+    if let Some(weights) = &experiment.model.weights {
+        let mut remarks = remarks(&experiment.model, &config)?;
+        if experiment.model.embeddings.is_none() {
+            remarks.push("random text states for the prompts".into());
+        }
+        if let Err(why) = autoencoder(&config, weights) {
+            remarks.push(format!("latents are not decoded ({why})"));
+        }
+        experiment.substituted = remarks.join("; ");
         return Ok(experiment);
     }
     if on_cpu {
@@ -107,7 +118,7 @@ fn substituted(mut experiment: Experiment) -> Result<Experiment> {
 fn sizes_of(model: &WireModel) -> Result<Config> {
     let asked = preset(&model.name)?;
     let Some(path) = &model.weights else { return Ok(asked) };
-    let found = checkpoint::sizes(path)?.unwrap_or(asked.clone());
+    let found = checkpoint::sizes(&Checkpoint::find(path).transformer)?.unwrap_or(asked.clone());
     let is_other = found.name() != asked.name() && Config::preset(found.name()).is_some();
     ensure!(
         found.family() == asked.family() && !is_other,
@@ -125,7 +136,7 @@ fn sizes_of(model: &WireModel) -> Result<Config> {
 fn remarks(model: &WireModel, found: &Config) -> Result<Vec<String>> {
     let path = model.weights.as_deref().expect("a checkpoint was given");
     let asked = preset(&model.name)?;
-    let weights = Weights::open(&checkpoint::transformer(path))?;
+    let weights = Weights::open(&Checkpoint::find(path).transformer)?;
     let random = weights.note(fake::NOTE).map(|seed| format!("random weights, {seed}"));
     let resized = (*found != asked).then(|| format!("{} instead of {}", found.shown(), asked.name()));
     Ok(random.into_iter().chain(resized).collect())
@@ -199,21 +210,24 @@ impl Subject {
                 trained: true,
                 text: Text::Words(text),
                 negative_prompt: experiment.runs.negative_prompt.clone(),
-                codec: Some(codec),
+                decoder: Some(Decoder::Patches(codec)),
             });
         }
         let config = sizes_of(model)?;
         let fps = config.fps();
+        let mut decoder = None;
         let (transformer, weights, trained) = match &model.weights {
             _ if hollow => (config.hollow(KeyLayout::Original, dtype).0, "none".into(), false),
             Some(path) => {
-                let weights = Weights::open(&checkpoint::transformer(path))?;
+                let checkpoint = Checkpoint::find(path);
+                let weights = Weights::open(&checkpoint.transformer)?;
                 let is_random = weights.note(fake::NOTE).is_some();
-                (
-                    config.load(weights, &device, dtype)?,
-                    path.display().to_string(),
-                    !is_random,
-                )
+                let mut from = checkpoint.transformer.display().to_string();
+                if let Ok(path) = autoencoder(&config, path) {
+                    decoder = Some(Decoder::Vae(vae(&config, &path, model.vae_tiles, &device)?));
+                    from += &format!(", decoder {}", path.display());
+                }
+                (config.load(weights, &device, dtype)?, from, !is_random)
             }
             None => (config.random(0, &device, dtype), "random, seed 0".into(), false),
         };
@@ -241,7 +255,7 @@ impl Subject {
             trained,
             text,
             negative_prompt: experiment.runs.negative_prompt.clone(),
-            codec: None,
+            decoder,
         })
     }
 
@@ -297,8 +311,10 @@ impl Subject {
 
     /// RGB frames, where the model has a decoder here.
     pub fn frames(&self, latent: &Latent) -> Option<Frames> {
-        let codec = self.codec.as_ref()?;
-        let frames = codec.decode(latent);
+        let frames = match self.decoder.as_ref()? {
+            Decoder::Patches(codec) => codec.decode(latent),
+            Decoder::Vae(vae) => vae.decode(latent),
+        };
         let [count, height, width, _] = frames.dims();
         let data = frames
             .into_data()
@@ -312,6 +328,30 @@ impl Subject {
             data,
         })
     }
+}
+
+/// The autoencoder of a model, whose latents must be the model's.
+/// The autoencoder in a checkpoint, or why there is none to decode with.
+fn autoencoder(model: &Config, checkpoint: &Path) -> Result<PathBuf, String> {
+    match model {
+        Config::CogVideoX(_) => Err("CogVideoX's autoencoder is not supported".into()),
+        _ => Checkpoint::find(checkpoint).vae,
+    }
+}
+
+fn vae(model: &Config, path: &Path, tiles: bool, device: &Device) -> Result<Vae> {
+    let mut vae = Vae::open(model, path, device)?;
+    let (channels, strides) = (vae.latent_channels(), vae.strides());
+    let expected = model.latent_channels();
+    ensure!(
+        channels == expected && strides == STRIDES,
+        "{}: found latents of {channels} channels and {strides:?} frames, rows and columns of pixels; the model's have {expected} channels and {STRIDES:?}: give the checkpoint's own autoencoder",
+        path.display()
+    );
+    if let (Vae::Wan(wan), true) = (&mut vae, tiles) {
+        wan.tiling = Some(Tiling::PUBLISHED);
+    }
+    Ok(vae)
 }
 
 /// The dtype that an experiment names.

@@ -1,10 +1,26 @@
-//! Frames as lossless animated PNG: every browser plays it, and no codec stands between a run and the eye.
+//! Clips to look at. Small ones are lossless animated PNG: every browser plays it, and no codec stands between a run and
+//! the eye. Of the large models' that would be a hundred megabytes each: they are MP4.
+
+mod mp4;
+
+pub use mp4::write_mp4;
 
 use crate::metrics::Frames;
 use anyhow::{Context, Result, ensure};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
+
+/// Largest frame that is kept lossless, pixels.
+const LOSSLESS_MAX: usize = 256 * 256;
+
+/// Writes a clip into a folder under this name, as APNG or, where frames are large, as MP4.
+pub fn write(folder: &Path, name: &str, frames: &Frames, fps: u16) -> Result<()> {
+    match frames.height * frames.width <= LOSSLESS_MAX {
+        true => write_apng(&folder.join(format!("{name}.png")), frames, fps),
+        false => write_mp4(&folder.join(format!("{name}.mp4")), frames, fps),
+    }
+}
 
 /// Writes `frames` as an endlessly repeating APNG at `fps` frames a second, 8 bits a channel.
 pub fn write_apng(path: &Path, frames: &Frames, fps: u16) -> Result<()> {

@@ -35,6 +35,8 @@ fn the_committed_cases_are_equal() {
         "llama",
         "t5",
         "umt5",
+        "wan_vae",
+        "hunyuan_vae",
     ] {
         assert!(measured(case) > 0, "nothing was compared for {case}");
     }

@@ -1,4 +1,4 @@
-//! A transformer's place in a downloaded checkpoint, and the sizes that stand beside it.
+//! The sizes that stand beside a transformer in a downloaded checkpoint.
 
 use super::{Config, ConfigError};
 use std::path::{Path, PathBuf};
@@ -24,18 +24,12 @@ pub enum SizesError {
     },
 }
 
-/// Where the transformer's weights are in what was downloaded: diffusers keeps them in a folder `transformer`.
-pub fn transformer(checkpoint: &Path) -> PathBuf {
-    let own = checkpoint.join("transformer");
-    if own.is_dir() { own } else { checkpoint.to_path_buf() }
-}
-
-/// The sizes in the `config.json` of a checkpoint's transformer; none where there is no such file.
+/// The sizes in the `config.json` beside a transformer's weights; none where there is no such file.
 ///
 /// # Errors
 /// [`SizesError`] when it cannot be read, or describes no model that is supported.
-pub fn sizes(checkpoint: &Path) -> Result<Option<Config>, SizesError> {
-    let path = transformer(checkpoint).join("config.json");
+pub fn sizes(transformer: &Path) -> Result<Option<Config>, SizesError> {
+    let path = transformer.join("config.json");
     if !path.is_file() {
         return Ok(None);
     }

@@ -3,6 +3,7 @@
 //! A case is told by the `kind` in its JSON. Names, sizes, seeds and thresholds are read from the
 //! files, so a new case needs no code; a kind that is not known is listed as not covered.
 
+mod autoencoders;
 mod metrics;
 mod recipe;
 mod schedulers;
@@ -14,6 +15,7 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use mixcache_core::models::{cogvideox, hunyuan, wan};
 use mixcache_core::text::{clip, llama, t5};
+use mixcache_core::vae;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use trajectories::Setting;
@@ -108,6 +110,8 @@ pub fn compare(folder: &Path, device: &Device) -> Result<Vec<Finding>> {
             "t5_encoder" | "umt5_encoder" => transformers::compare(&mut case, &path, &json, t5::reference::run_case),
             "llama_decoder" => transformers::compare(&mut case, &path, &json, llama::reference::run_case),
             "clip_text" => transformers::compare(&mut case, &path, &json, clip::reference::run_case),
+            "wan_vae" => autoencoders::compare(&mut case, &path, &json, vae::wan::reference::run_case),
+            "hunyuan_vae" => autoencoders::compare(&mut case, &path, &json, vae::hunyuan::reference::run_case),
             "wan_cfg_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_wan),
             "cogvideox_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_cogvideox),
             "hunyuan_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_hunyuan),

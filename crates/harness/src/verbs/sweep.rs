@@ -188,6 +188,6 @@ fn write_video(
     };
     let folder = folder.join("videos");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let name = format!("{}-prompt{}.png", report::slug(&cell.variant.label), cell.prompt);
-    video::write_apng(&folder.join(name), &shown, subject.fps)
+    let name = format!("{}-prompt{}", report::slug(&cell.variant.label), cell.prompt);
+    video::write(&folder, &name, &shown, subject.fps)
 }

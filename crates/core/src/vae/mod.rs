@@ -1,0 +1,115 @@
+//! Video autoencoders: pixels from the latents of the large models, and back.
+
+mod conv;
+pub mod hunyuan;
+mod tiles;
+pub mod wan;
+
+pub use hunyuan::{HunyuanVae, HunyuanVaeConfig};
+pub use tiles::Tiling;
+pub use wan::{WanVae, WanVaeConfig};
+
+use crate::models::{Config, ConfigError};
+use crate::tensors::Latent;
+use crate::weights::{Weights, WeightsError};
+use burn::tensor::{Device, Tensor};
+use std::path::{Path, PathBuf};
+
+/// Why an autoencoder cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum VaeError {
+    /// Weights that cannot be read or do not fit.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A `config.json` that cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A `config.json` of something else.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// A model whose autoencoder is not built.
+    #[error("the autoencoder of {0} is not supported")]
+    Unsupported(&'static str),
+}
+
+/// The autoencoder of a model, with its weights on a device.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time: nothing to save")]
+pub enum Vae {
+    /// Of Wan2.1.
+    Wan(WanVae),
+    /// Of HunyuanVideo.
+    Hunyuan(HunyuanVae),
+}
+
+impl Vae {
+    /// Loads the autoencoder that belongs to a transformer: a folder as diffusers keeps it, with its `config.json`, or a
+    /// `.safetensors` file of the published sizes.
+    ///
+    /// # Errors
+    /// [`VaeError`] naming the file and what is wrong with it.
+    pub fn open(model: &Config, path: &Path, device: &Device) -> Result<Vae, VaeError> {
+        let weights = Weights::open(path)?;
+        Ok(match model {
+            Config::Wan(_) => {
+                let config = config_or(path, WanVaeConfig::parse, WanVaeConfig::published)?;
+                Vae::Wan(WanVae::load(config, weights, device)?)
+            }
+            Config::Hunyuan(_) => {
+                let config = config_or(path, HunyuanVaeConfig::parse, HunyuanVaeConfig::published)?;
+                Vae::Hunyuan(HunyuanVae::load(config, weights, device)?)
+            }
+            Config::CogVideoX(_) => return Err(VaeError::Unsupported("CogVideoX")),
+        })
+    }
+    /// Channels of its latents.
+    pub fn latent_channels(&self) -> usize {
+        match self {
+            Vae::Wan(vae) => vae.config().latent_channels,
+            Vae::Hunyuan(vae) => vae.config().latent_channels,
+        }
+    }
+    /// Frames, rows and columns of the video for one of the latent, but for the first frame, which stands for itself.
+    pub fn strides(&self) -> [usize; 3] {
+        match self {
+            Vae::Wan(vae) => vae.config().strides(),
+            Vae::Hunyuan(vae) => vae.config().strides(),
+        }
+    }
+    /// The video of a latent `[1, c, f, h, w]` as the transformer makes it: RGB in [0, 1], `[t, rows, columns, 3]`.
+    pub fn decode(&self, latent: &Latent) -> Tensor<4> {
+        let video = match self {
+            Vae::Wan(vae) => vae.decode(latent),
+            Vae::Hunyuan(vae) => vae.decode(latent),
+        };
+        let video: Tensor<4> = video.squeeze_dim(0); // [3, t, rows, columns] in [−1, 1]
+        let unit = video.add_scalar(1.0).mul_scalar(0.5).clamp(0.0, 1.0);
+        unit.permute([1, 2, 3, 0])
+    }
+}
+
+/// What a folder's `config.json` says, or where there is none what is published.
+fn config_or<C>(
+    path: &Path,
+    parse: impl Fn(&str) -> Result<C, ConfigError>,
+    published: impl Fn() -> C,
+) -> Result<C, VaeError> {
+    let path = path.join("config.json");
+    if !path.is_file() {
+        return Ok(published());
+    }
+    let text = std::fs::read_to_string(&path).map_err(|source| VaeError::Io {
+        path: path.clone(),
+        source,
+    })?;
+    parse(&text).map_err(|source| VaeError::Config { path, source })
+}

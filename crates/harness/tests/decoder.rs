@@ -1,0 +1,193 @@
+//! A checkpoint with an autoencoder beside its transformer: its latents become frames.
+
+use mixcache_harness::record;
+use mixcache_harness::schema::RunRow;
+use safetensors::tensor::{Dtype, TensorView};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+const EXPERIMENT: &str = r#"
+title = "decoded"
+
+[model]
+name = "wan-mini"
+
+[video]
+frames = 5
+height = 32
+width = 48
+
+[sampler]
+kind = "unipc"
+steps = 4
+shift = 3.0
+guidance = 2.0
+full_first = 1
+full_last = 1
+
+[runs]
+prompts = ["a star spins on red"]
+seeds = [7]
+cache_budget_gib = 0.1
+videos = 1
+
+[[policy]]
+kind = "step"
+interval = 2
+"#;
+
+const CONFIG: &str = r#"{"_class_name": "AutoencoderKLWan", "base_dim": 4, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 1,
+    "temperal_downsample": [false, true, true], "z_dim": 16, "latents_mean": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    "latents_std": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]}"#;
+
+/// Names and shapes of an autoencoder of [`CONFIG`], in the authors' layout.
+fn tensors() -> Vec<(String, Vec<usize>)> {
+    let mut all = vec![];
+    let layer = |all: &mut Vec<_>, key: String, weight: &[usize]| {
+        all.push((format!("{key}.bias"), vec![weight[0]]));
+        all.push((format!("{key}.weight"), weight.to_vec()));
+    };
+    let residual = |all: &mut Vec<_>, key: String, from: usize, to: usize| {
+        all.push((format!("{key}.residual.0.gamma"), vec![from, 1, 1, 1]));
+        layer(all, format!("{key}.residual.2"), &[to, from, 3, 3, 3]);
+        all.push((format!("{key}.residual.3.gamma"), vec![to, 1, 1, 1]));
+        layer(all, format!("{key}.residual.6"), &[to, to, 3, 3, 3]);
+        if from != to {
+            layer(all, format!("{key}.shortcut"), &[to, from, 1, 1, 1]);
+        }
+    };
+    layer(&mut all, "conv1".into(), &[32, 32, 1, 1, 1]);
+    layer(&mut all, "conv2".into(), &[16, 16, 1, 1, 1]);
+    for (coder, first, last) in [("encoder", 3, 32), ("decoder", 16, 3)] {
+        let key = |part: &str| format!("{coder}.{part}");
+        layer(&mut all, key("conv1"), &[4, first, 3, 3, 3]);
+        residual(&mut all, key("middle.0"), 4, 4);
+        all.push((key("middle.1.norm.gamma"), vec![4, 1, 1]));
+        layer(&mut all, key("middle.1.to_qkv"), &[12, 4, 1, 1]);
+        layer(&mut all, key("middle.1.proj"), &[4, 4, 1, 1]);
+        residual(&mut all, key("middle.2"), 4, 4);
+        all.push((key("head.0.gamma"), vec![4, 1, 1, 1]));
+        layer(&mut all, key("head.2"), &[last, 4, 3, 3, 3]);
+    }
+    for block in [0, 2, 4, 6] {
+        residual(&mut all, format!("encoder.downsamples.{block}"), 4, 4);
+    }
+    for block in [1, 3, 5] {
+        layer(
+            &mut all,
+            format!("encoder.downsamples.{block}.resample.1"),
+            &[4, 4, 3, 3],
+        );
+    }
+    for block in [3, 5] {
+        layer(
+            &mut all,
+            format!("encoder.downsamples.{block}.time_conv"),
+            &[4, 4, 3, 1, 1],
+        );
+    }
+    for (block, from) in [(0, 4), (1, 4), (3, 2), (4, 4), (6, 2), (7, 4), (9, 2), (10, 4)] {
+        residual(&mut all, format!("decoder.upsamples.{block}"), from, 4);
+    }
+    for block in [2, 5, 8] {
+        layer(&mut all, format!("decoder.upsamples.{block}.resample.1"), &[2, 4, 3, 3]);
+    }
+    for block in [2, 5] {
+        layer(
+            &mut all,
+            format!("decoder.upsamples.{block}.time_conv"),
+            &[8, 4, 3, 1, 1],
+        );
+    }
+    all
+}
+
+/// An untrained autoencoder, the same every time.
+fn write_vae(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join("config.json"), CONFIG).unwrap();
+    let stored: Vec<(String, Vec<usize>, Vec<u8>)> = tensors()
+        .into_iter()
+        .map(|(name, shape)| {
+            let number = |i: usize| (((i * 37 + name.len() * 11) % 29) as f32 - 14.0) / 40.0;
+            let count = shape.iter().product::<usize>();
+            let bytes = (0..count).flat_map(|i| number(i).to_le_bytes()).collect();
+            (name, shape, bytes)
+        })
+        .collect();
+    let views = stored
+        .iter()
+        .map(|(name, shape, bytes)| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    let path = folder.join("diffusion_pytorch_model.safetensors");
+    safetensors::serialize_to_file(views, None, &path).unwrap();
+}
+
+/// A checkpoint of wan-mini in diffusers' folders, without an autoencoder.
+fn checkpoint() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("decoded.toml"), EXPERIMENT).unwrap();
+    let transformer = folder.path().join("checkpoint/transformer");
+    fs::create_dir_all(&transformer).unwrap();
+    let trained = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/models/wan-mini/wan-mini.safetensors");
+    fs::copy(trained, transformer.join("wan-mini.safetensors")).unwrap();
+    folder
+}
+
+/// Whether a sweep of the checkpoint succeeded, and what it printed.
+fn sweep(folder: &Path) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_mixcache"))
+        .args(["sweep", "decoded.toml", "--weights", "checkpoint"])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (output.status.success(), text.concat())
+}
+
+/// The row of the policy that is not `off`, and the folder of its recording.
+fn recorded(folder: &Path) -> (RunRow, PathBuf) {
+    let mut recordings = fs::read_dir(folder.join("results/decoded")).unwrap();
+    let recording = recordings.next().unwrap().unwrap().path();
+    let rows = record::load(&recording).unwrap().0;
+    (rows.into_iter().find(|row| row.policy == "step").unwrap(), recording)
+}
+
+#[test]
+fn latents_become_frames_where_the_checkpoint_has_an_autoencoder() {
+    let folder = checkpoint();
+    let (done, shown) = sweep(folder.path());
+    assert!(done && shown.contains("latents are not decoded (no `vae/`"), "{shown}");
+    let (step, recording) = recorded(folder.path());
+    assert!(step.error.is_none() && step.latent_rel_l2.is_some() && step.psnr_db.is_none());
+    fs::remove_dir_all(recording).unwrap();
+
+    write_vae(&folder.path().join("checkpoint/vae"));
+    let (done, shown) = sweep(folder.path());
+    assert!(done && !shown.contains("not decoded"), "{shown}");
+    let (step, recording) = recorded(folder.path());
+    assert!(
+        step.error.is_none() && step.psnr_db.is_some() && step.ssim.is_some(),
+        "{step:?}"
+    );
+    assert!(step.weights.ends_with("vae"), "{}", step.weights);
+    assert!(recording.join("videos/off-prompt0.png").is_file());
+}
+
+#[test]
+fn an_autoencoder_of_other_latents_is_refused_with_both_sizes() {
+    let folder = checkpoint();
+    let vae = folder.path().join("checkpoint/vae");
+    fs::create_dir_all(&vae).unwrap();
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/golden/wan_vae/wanvae_a");
+    for (from, to) in [
+        ("config.json", "config.json"),
+        ("original.safetensors", "vae.safetensors"),
+    ] {
+        fs::copy(other.join(from), vae.join(to)).unwrap();
+    }
+    let (done, shown) = sweep(folder.path());
+    assert!(!done && shown.contains("found latents of 4 channels"), "{shown}");
+    assert!(shown.contains("the model's have 16 channels"), "{shown}");
+}
