@@ -30,6 +30,14 @@ const LATENT: Quality = Quality {
     },
 };
 
+/// What a configuration did on a clip.
+struct Measured<'a> {
+    key: &'a (String, u64),
+    speedup: f64,
+    promised: f64, // speed-up, by the work that was saved
+    quality: f64,
+}
+
 /// A policy against a reference.
 struct Found<'a> {
     name: &'a str,
@@ -60,24 +68,26 @@ pub struct Compared {
 
 impl Compared {
     /// None where quality or speed was not measured, or no clip has all configurations.
-    pub fn new(group: &Group) -> Option<Compared> {
+    pub fn new<'a>(group: &'a Group) -> Option<Compared> {
         let tested = || group.summaries.iter().filter(|summary| !summary.is_off());
         let quality = match tested().any(|summary| summary.clips.iter().any(|clip| (PSNR.of)(clip).is_some())) {
             true => PSNR,
             false => LATENT,
         };
-        let measured = |summary: &Summary| -> Vec<(Clip, f64, f64)> {
-            let clips = summary.clips.iter();
-            clips
-                .filter_map(|clip| Some((clip.clone(), clip.speedup?, (quality.of)(clip)?)))
-                .collect()
+        let measured = |clip: &'a Clip| {
+            Some(Measured {
+                key: &clip.key,
+                speedup: clip.speedup?,
+                promised: 1.0 / clip.compute_fraction?,
+                quality: (quality.of)(clip)?,
+            })
         };
         // A configuration that changes nothing on some clip has no place on a curve.
-        let whole: Vec<_> = tested()
-            .map(|summary| (summary, measured(summary)))
+        let whole: Vec<(&Summary, Vec<Measured>)> = tested()
+            .map(|summary| (summary, summary.clips.iter().filter_map(measured).collect::<Vec<_>>()))
             .filter(|(summary, clips)| !clips.is_empty() && clips.len() == summary.clips.len())
             .collect();
-        let keys = |clips: &[(Clip, f64, f64)]| clips.iter().map(|clip| clip.0.key.clone()).collect::<BTreeSet<_>>();
+        let keys = |clips: &[Measured<'a>]| clips.iter().map(|clip| clip.key).collect::<BTreeSet<_>>();
         let common = whole.iter().map(|(_, clips)| keys(clips)).reduce(|a, b| &a & &b)?;
         if common.is_empty() {
             return None;
@@ -85,15 +95,14 @@ impl Compared {
         let (mut curves, mut by_work): (Vec<Curve>, Vec<Curve>) = (Vec::new(), Vec::new());
         let mut kinds: Vec<&Summary> = Vec::new();
         for (summary, clips) in whole {
-            let chosen = clips.iter().filter(|clip| common.contains(&clip.0.key));
-            let (speedups, qualities): (Vec<f64>, Vec<f64>) =
-                chosen.map(|(_, speedup, quality)| (*speedup, *quality)).unzip();
+            let chosen: Vec<&Measured> = clips.iter().filter(|clip| common.contains(clip.key)).collect();
+            let of = |value: fn(&Measured) -> f64| chosen.iter().map(|clip| value(clip)).collect::<Vec<f64>>();
             if !curves.iter().any(|curve| curve.name == summary.series) {
                 kinds.push(summary);
             }
-            let promised = vec![1.0 / summary.compute_fraction.unwrap_or(f64::NAN); common.len()];
+            let (speedups, promised) = (of(|clip| clip.speedup), of(|clip| clip.promised));
             for (curves, speedups) in [(&mut curves, speedups), (&mut by_work, promised)] {
-                let qualities: Vec<f64> = Vec::clone(&qualities);
+                let qualities = of(|clip| clip.quality);
                 add(curves, &summary.series, Point { speedups, qualities });
             }
         }

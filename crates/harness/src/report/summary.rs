@@ -85,7 +85,9 @@ pub struct Clip {
     pub key: (String, u64),
     /// Median over repeats.
     pub speedup: Option<f64>,
-    /// Repeats differ in seconds, not in quality.
+    /// Share of the uncached work: repeats differ in seconds, not in work or quality.
+    pub compute_fraction: Option<f64>,
+    /// The same.
     pub psnr_db: Option<f64>,
     /// The same.
     pub lpips: Option<f64>,
@@ -369,6 +371,7 @@ fn clips<'a>(rows: impl Iterator<Item = &'a RunRow>, speedup: impl Fn(&RunRow) -
         Clip {
             key: (prompt.to_string(), seed),
             speedup: (!speedups.is_empty()).then(|| median(&mut speedups)),
+            compute_fraction: mean_over(|row| row.compute_fraction),
             psnr_db: mean_over(|row| row.psnr_db),
             lpips: mean_over(|row| row.lpips),
             latent_rel_l2: mean_over(|row| row.latent_rel_l2),
