@@ -2,8 +2,8 @@
 
 use clap::{CommandFactory, Parser, Subcommand};
 use mixcache_harness::verbs::{
-    calibrate, completions, dynamics, embed, export, fake_weights, list, man, parity, replay, report, scaling, sweep,
-    tables, time, trace, tune, verify,
+    calibrate, completions, dynamics, embed, export, fake_weights, generate, list, man, parity, replay, report,
+    scaling, sweep, tables, time, trace, tune, verify,
 };
 
 /// Keeps the memory of a pass for the next one: fresh pages cost 3 % of a pass of wan-mini.
@@ -31,6 +31,7 @@ enum Verb {
     Calibrate(calibrate::Args),
     Dynamics(dynamics::Args),
     Embed(embed::Args),
+    Generate(generate::Args),
     Report(report::Args),
     Tables(tables::Args),
     Export(export::Args),
@@ -56,6 +57,7 @@ fn main() -> std::process::ExitCode {
         Verb::Calibrate(args) => calibrate::run(args),
         Verb::Dynamics(args) => dynamics::run(args),
         Verb::Embed(args) => embed::run(args),
+        Verb::Generate(args) => generate::run(args),
         Verb::Report(args) => report::run(args),
         Verb::Tables(args) => tables::run(args),
         Verb::Export(args) => export::run(args),

@@ -1,5 +1,6 @@
 //! A checkpoint with an autoencoder beside its transformer: its latents become frames.
 
+mod tiny;
 use mixcache_harness::record;
 use mixcache_harness::schema::RunRow;
 use safetensors::tensor::{Dtype, TensorView};
@@ -173,6 +174,55 @@ fn latents_become_frames_where_the_checkpoint_has_an_autoencoder() {
     );
     assert!(step.weights.ends_with("vae"), "{}", step.weights);
     assert!(recording.join("videos/off-prompt0.png").is_file());
+}
+
+#[test]
+fn a_prompt_becomes_an_mp4_that_holds_every_frame() {
+    let folder = checkpoint();
+    let generate = |more: &[&str]| {
+        let arguments = [
+            "generate",
+            "decoded.toml",
+            "--weights",
+            "checkpoint",
+            "--prompt",
+            "a red fox",
+        ];
+        let output = Command::new(env!("CARGO_BIN_EXE_mixcache"))
+            .args([&arguments[..], more].concat())
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.success(), text.concat())
+    };
+    let (done, shown) = generate(&["-o", "clip.mp4"]);
+    assert!(!done && shown.contains("no autoencoder"), "{shown}");
+    write_vae(&folder.path().join("checkpoint/vae"));
+    tiny::wan_text(&folder.path().join("checkpoint"));
+    let (done, shown) = generate(&["-o", "clip.mp4", "--policy", "step interval=2"]);
+    assert!(done && !shown.contains("SUBSTITUTED"), "{shown}");
+    assert!(
+        shown.contains("5 frames of 48×32 in clip.mp4") && shown.contains("75 % of the compute"),
+        "{shown}"
+    );
+    let clip = fs::read(folder.path().join("clip.mp4")).unwrap();
+    assert_eq!(&clip[4..8], b"ftyp");
+    let left: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|file| file.unwrap().file_name())
+        .collect();
+    assert!(
+        left.iter().all(|name| !name.to_string_lossy().contains("text-states")),
+        "{left:?}"
+    );
+    for (more, expected) in [
+        (["-o", "clip.avi"], "ends in .mp4 or .png"),
+        (["-oclip.mp4", "--policy=tea"], "step interval=2"),
+    ] {
+        let (done, shown) = generate(&more);
+        assert!(!done && shown.contains(expected), "{shown}");
+    }
 }
 
 #[test]

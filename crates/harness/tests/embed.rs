@@ -1,12 +1,11 @@
 //! Text states from a checkpoint to a sweep, at a size that fits into a test.
 
-use mixcache_core::noise::noise;
+mod tiny;
 use mixcache_harness::record;
-use safetensors::tensor::{Dtype, TensorView};
-use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
+use tiny::{encoder, tokenizer, wan_text};
 
 /// A small model with the weights of a file: it needs text states of width 64.
 const EXPERIMENT: &str = r#"
@@ -38,65 +37,6 @@ cache_budget_gib = 0.1
 [[policy]]
 kind = "off"
 "#;
-
-/// An encoder with random weights, in transformers' layout.
-fn encoder(folder: &Path, config: &str, shapes: &[(&str, &[usize])]) {
-    std::fs::create_dir_all(folder).unwrap();
-    std::fs::write(folder.join("config.json"), config).unwrap();
-    let bytes = |shape: &[usize]| noise(1, shape).into_iter().flat_map(f32::to_le_bytes).collect();
-    let bytes: Vec<Vec<u8>> = shapes.iter().map(|(_, shape)| bytes(shape)).collect();
-    let views = shapes.iter().zip(&bytes).map(|((key, shape), bytes)| {
-        let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap();
-        let tensor = if key.ends_with(".bias") { "" } else { ".weight" };
-        (format!("{key}{tensor}"), view)
-    });
-    safetensors::serialize_to_file(views, None, &folder.join("model.safetensors")).unwrap();
-}
-
-/// The tokenizer of the tests, with these tokens around a text.
-fn tokenizer(folder: &Path, before: Option<&str>, behind: Option<&str>) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/tokenizer/tokenizer.json");
-    let mut json: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    let special = |token: &str| json!({"SpecialToken": {"id": token, "type_id": 0}});
-    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
-    let around: Vec<_> = [before.map(special), Some(text), behind.map(special)]
-        .into_iter()
-        .flatten()
-        .collect();
-    json["post_processor"]["single"] = around.into();
-    json["post_processor"]["special_tokens"]["<s>"] = json!({"id": "<s>", "ids": [2], "tokens": ["<s>"]});
-    std::fs::create_dir_all(folder).unwrap();
-    std::fs::write(folder.join("tokenizer.json"), json.to_string()).unwrap();
-}
-
-/// A UMT5 of one block and width 64.
-fn wan(folder: &Path) {
-    tokenizer(&folder.join("tokenizer"), None, Some("</s>"));
-    let config = r#"{"model_type": "umt5", "feed_forward_proj": "gated-gelu", "vocab_size": 256, "d_model": 64,
-        "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 4, "relative_attention_num_buckets": 32,
-        "relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6, "eos_token_id": 1}"#;
-    encoder(
-        &folder.join("text_encoder"),
-        config,
-        &[
-            ("shared", &[256, 64]),
-            ("encoder.final_layer_norm", &[64]),
-            ("encoder.block.0.layer.0.layer_norm", &[64]),
-            ("encoder.block.0.layer.0.SelfAttention.q", &[32, 64]),
-            ("encoder.block.0.layer.0.SelfAttention.k", &[32, 64]),
-            ("encoder.block.0.layer.0.SelfAttention.v", &[32, 64]),
-            ("encoder.block.0.layer.0.SelfAttention.o", &[64, 32]),
-            (
-                "encoder.block.0.layer.0.SelfAttention.relative_attention_bias",
-                &[32, 4],
-            ),
-            ("encoder.block.0.layer.1.layer_norm", &[64]),
-            ("encoder.block.0.layer.1.DenseReluDense.wi_0", &[32, 64]),
-            ("encoder.block.0.layer.1.DenseReluDense.wi_1", &[32, 64]),
-            ("encoder.block.0.layer.1.DenseReluDense.wo", &[64, 32]),
-        ],
-    );
-}
 
 /// A Llama decoder of three blocks, of which one is run, and a CLIP without blocks, both of width 64.
 fn hunyuan(folder: &Path) {
@@ -160,7 +100,7 @@ fn refused(folder: &Path, arguments: &[&str]) -> String {
 /// transformer.
 fn prepared(model: &str) -> (TempDir, String) {
     let folder = TempDir::new().unwrap();
-    let encoders = if model == "wan-mini" { wan } else { hunyuan };
+    let encoders = if model == "wan-mini" { wan_text } else { hunyuan };
     encoders(&folder.path().join("checkpoint"));
     std::fs::write(folder.path().join("text.toml"), EXPERIMENT.replace("wan-mini", model)).unwrap();
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/models");

@@ -32,6 +32,7 @@ const POLICIES: &[(&str, &str)] = &[
     ("guidance-interval", "kind = 'guidance-interval'\nto = 0.9"),
     ("first-blocks", "kind = 'first-blocks'\nthreshold = 0.2"),
     ("mix", "kind = 'mix'\ncalibration = 'mock'"),
+    ("planned", "kind = 'planned'\nmoments = 'mock'\ncompute = 0.5"),
 ];
 
 /// The questions of a recorded run: where the pass stood, and what the look before had seen.

@@ -51,6 +51,8 @@ const POLICIES: &[&str] = &[
     "kind = 'mix'\ncalibration = 'mock'\norder = 2\nstep_form = 'output-minus-input'\ncfg_boost = 1.1",
     "kind = 'mix'\ncalibration = 'mock'\nblock_ranges = 3\nblock_share = 0.5\nmemory = 'cumulative'\nscope = 'interval'",
     "kind = 'mix'\ncalibration = 'mock'\nstep = false\nblock = false\nimpact = 'analytic'",
+    "kind = 'planned'\nmoments = 'mock'\ncompute = 0.6",
+    "kind = 'planned'\nmoments = 'mock'\ncompute = 0.5\ndepth = 2\nweights = 'taylor'\ngain = false\ncfg = false",
 ];
 
 #[test]
@@ -90,6 +92,7 @@ fn a_policy_that_never_skips_equals_off_bit_for_bit() {
         "kind = 'guidance-interval'\nto = 1.0",
         "kind = 'first-blocks'\nthreshold = 0.0",
         "kind = 'mix'\ncalibration = 'mock'\nwarmup_min = 1.0\nwarmup_max = 1.0",
+        "kind = 'planned'\nmoments = 'mock'\ncompute = 1.0",
     ] {
         let outcome = go(&mut *policy(never), run()).unwrap();
         assert_eq!(outcome.latent, plain(&run()), "{never}");

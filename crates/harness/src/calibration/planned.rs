@@ -18,7 +18,7 @@ use rayon::prelude::*;
 #[derive(Default)]
 pub(super) struct Measured {
     sums: Vec<Vec<f64>>,
-    squares: Vec<[f64; 2]>, // per probe step: of the change of the final latent, of what was put in
+    gains: Vec<Vec<f64>>, // per probe step, per clip
     clips: usize,
 }
 
@@ -47,8 +47,8 @@ impl Measured {
         self.clips += 1;
         let run = &clip.job.run;
         let probes = probe_steps(run.steps());
-        self.squares.resize(probes.len(), [0.0; 2]);
-        for (&step, squares) in probes.iter().zip(&mut self.squares) {
+        self.gains.resize(probes.len(), vec![]);
+        for (&step, gains) in probes.iter().zip(&mut self.gains) {
             let mut once = Once {
                 step,
                 output: run.output(),
@@ -57,8 +57,7 @@ impl Measured {
             let change = outcome.latent.since(clip.exact.latents[run.steps()].clone());
             let length = clip.job.schedule.sigmas[step] - clip.job.schedule.sigmas[step + 1];
             let put_in = guided_error(&clip.exact.predictions, step, run).scaled(length);
-            squares[0] += square(&change);
-            squares[1] += square(&put_in);
+            gains.push((square(&change) / square(&put_in)).sqrt());
             tick();
         }
         Ok(())
@@ -67,7 +66,9 @@ impl Measured {
         let mean = |sum: &f64| sum / self.clips as f64;
         // Ten digits: the predictions are f32.
         let rounded = |x: f64| format!("{x:.9e}").parse().expect("a number");
-        let gains: Vec<f64> = self.squares.iter().map(|[out, put_in]| (out / put_in).sqrt()).collect();
+        // The geometric mean: a clip that tips over into another one must not speak for the rest.
+        let typical = |clips: &Vec<f64>| (clips.iter().map(|gain| gain.ln()).sum::<f64>() / clips.len() as f64).exp();
+        let gains: Vec<f64> = self.gains.iter().map(typical).collect();
         let probes = probe_steps(run.steps());
         Moments {
             model: origin.model.clone(),

@@ -49,23 +49,34 @@ pub fn run(args: Args) -> Result<()> {
         .as_ref()
         .or(experiment.as_ref().map(|experiment| &experiment.model.name));
     let model = named.expect("clap asks for one of them");
+    let prompts = prompts(&args, experiment.as_ref())?;
+    write(model, &args.weights, &prompts, &args.device, &args.dtype, &args.output)
+}
+
+/// Encodes `prompts` for `model` with the encoders in the folder `weights`, and writes their states to `output`.
+pub(super) fn write(
+    model: &str,
+    weights: &Path,
+    prompts: &[String],
+    device: &str,
+    stored_in: &str,
+    output: &Path,
+) -> Result<()> {
     let config = preset(model)?;
-    let float = dtype(&args.dtype)?;
+    let float = dtype(stored_in)?;
     ensure!(
         matches!(float, FloatDType::F32 | FloatDType::BF16),
-        "`--dtype {}`: text states are stored in f32 or bf16",
-        args.dtype
+        "`--dtype {stored_in}`: text states are stored in f32 or bf16"
     );
-    let prompts = prompts(&args, experiment.as_ref())?;
-    let encoders = TextEncoders::open(&config, &args.weights, &device::open(&args.device)?)?;
+    let encoders = TextEncoders::open(&config, weights, &device::open(device)?)?;
     let bar = ProgressBar::new(encoders.blocks() as u64);
-    let encoded = encoders.encode(&prompts, &mut |done| bar.set_position(done as u64))?;
+    let encoded = encoders.encode(prompts, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
-    let encoded: Vec<_> = prompts.into_iter().zip(encoded).collect();
+    let encoded: Vec<_> = prompts.iter().cloned().zip(encoded).collect();
     let notes = [
-        ("model", model.clone()),
-        ("checkpoint", args.weights.display().to_string()),
-        ("computed_in", format!("f32 on {}", args.device)),
+        ("model", model.to_string()),
+        ("checkpoint", weights.display().to_string()),
+        ("computed_in", format!("f32 on {device}")),
         (
             "made_by",
             format!(
@@ -76,7 +87,7 @@ pub fn run(args: Args) -> Result<()> {
         ),
         ("made_at", utc_now()),
     ];
-    TextStates::write(&args.output, float, &encoded, &notes)?;
+    TextStates::write(output, float, &encoded, &notes)?;
     for (prompt, encoded) in &encoded {
         let (tokens, out) = (encoded.states.dims()[1], encoded.left_out);
         println!("{tokens:>4} tokens  {prompt}");
@@ -87,7 +98,7 @@ pub fn run(args: Args) -> Result<()> {
             );
         }
     }
-    println!("{} prompts in {}", encoded.len(), args.output.display());
+    println!("{} prompts in {}", encoded.len(), output.display());
     Ok(())
 }
 

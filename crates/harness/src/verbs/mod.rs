@@ -6,6 +6,7 @@ pub mod dynamics;
 pub mod embed;
 pub mod export;
 pub mod fake_weights;
+pub mod generate;
 pub mod list;
 pub mod man;
 pub mod parity;

@@ -108,3 +108,81 @@ impl Planner<'_> {
         (0..=steps.len()).map(best).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Weights;
+    use super::*;
+    use crate::data::Moments;
+    use crate::plan::Unit;
+    use std::sync::Arc;
+
+    const STEPS: usize = 11;
+
+    fn run() -> Run {
+        Run {
+            model: "mock".into(),
+            units: vec![Unit { block: 0, kind: crate::plan::UnitKind::Mlp, flops: 1.0 }],
+            rest_flops: 0.0,
+            branches: 1,
+            guidance: 1.0,
+            sigmas: vec![0.5; STEPS],
+            timesteps: vec![500.0; STEPS],
+            full: (1, 1),
+            signals: vec![],
+            hidden_bytes: 1,
+            input_bytes: 1,
+            latent_bytes: 1,
+            budget_bytes: 1,
+            data: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn no_other_schedule_with_as_many_passes_has_a_smaller_error() {
+        let of = |step: usize| [1.0, (0.7 * step as f64).sin(), (-0.3 * step as f64).exp()];
+        let moment = |i, j| of(i).iter().zip(of(j)).map(|(a, b)| a * b).sum();
+        let moments = Moments {
+            model: "mock".into(),
+            source: String::new(),
+            branches: 1,
+            guidance: 1.0,
+            sigmas: vec![],
+            gain: vec![],
+            moments: (0..STEPS).map(|i| (0..=i).map(|j| moment(i, j)).collect()).collect(),
+        };
+        let planner = Planner {
+            predictor: Predictor::new(&moments, &run(), Weights::Kriging),
+            depth: 2,
+            gap: 3,
+            cfg: false,
+            reach: (0..STEPS).map(|step| 1.0 + 3.0 / (1.0 + step as f64)).collect(),
+        };
+        // The error of a set of computed steps, gap by gap.
+        let error = |full: &[usize]| {
+            let gap = |i: usize| {
+                let history: Vec<usize> = full[..=i].iter().rev().take(2).copied().collect();
+                let skipped = full[i] + 1..full[i + 1];
+                let all = skipped.flat_map(|step| {
+                    let error = planner.predictor.error(&history, step, Skip::Step).into_iter();
+                    let reach = planner.reach[step];
+                    error.map(move |(row, weight)| (row, weight * reach))
+                });
+                let all: Vec<_> = all.collect();
+                planner.predictor.product(&all, &all)
+            };
+            (0..full.len() - 1).map(gap).sum::<f64>()
+        };
+        for passes in [5, 6, 8] {
+            let plan = planner.plan(&run(), passes).unwrap();
+            let chosen: Vec<usize> = (0..STEPS).filter(|&step| plan[step].is_none()).collect();
+            let sets = (0..1u32 << STEPS).map(|bits| (0..STEPS).filter(|i| bits >> i & 1 == 1).collect::<Vec<_>>());
+            let fits = |full: &Vec<usize>| {
+                full.len() <= passes && full.first() == Some(&0) && full.last() == Some(&(STEPS - 1)) && full.windows(2).all(|w| w[1] - w[0] <= 4)
+            };
+            let best = sets.filter(fits).map(|full| error(&full)).fold(f64::INFINITY, f64::min);
+            // The same sums in another order.
+            assert!(error(&chosen) <= best * (1.0 + 1e-9), "{passes} passes: {chosen:?} has {}, {best} is possible", error(&chosen));
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use mixcache_policies::PolicySpec;
 use mixcache_policies::chain::{Dit, Feature, Planes, pass};
-use mixcache_policies::data::{Data, Impact, MagRatios, MixCalibration, TeaCoefficients};
+use mixcache_policies::data::{Data, Impact, MagRatios, MixCalibration, Moments, TeaCoefficients};
 use mixcache_policies::plan::*;
 use mixcache_policies::store::{Costs, Store, WalkError};
 use std::cell::Cell;
@@ -133,6 +133,23 @@ pub fn run() -> Run {
         cond: vec![0.98; STEPS],
         uncond: vec![0.97; STEPS],
     };
+    // Predictions that bend more at the start, with branches that differ.
+    let prediction = |row: usize| {
+        let (t, branch) = ((row / 2) as f64 / STEPS as f64, (row % 2) as f64);
+        [1.0, t, (-4.0 * t).exp(), branch * (0.2 + 0.1 * t * t)]
+    };
+    let moment = |i, j| prediction(i).iter().zip(prediction(j)).map(|(a, b)| a * b).sum();
+    let moments = Moments {
+        model: "mock".into(),
+        source: "invented for the tests".into(),
+        branches: 2,
+        guidance: GUIDANCE,
+        sigmas: sigmas.clone(),
+        gain: (0..STEPS).map(|step| 1.0 + 5.0 / (1.0 + step as f64)).collect(),
+        moments: (0..2 * STEPS)
+            .map(|i| (0..=i).map(|j| moment(i, j)).collect())
+            .collect(),
+    };
     Run {
         model: "mock".into(),
         units: (0..8).flat_map(|block| kinds.map(unit(block))).collect(),
@@ -166,6 +183,7 @@ pub fn run() -> Run {
             .into(),
             mix: [("mock".into(), calibration)].into(),
             ratios: [("mock".into(), ratios)].into(),
+            moments: [("mock".into(), moments)].into(),
             ..Data::default()
         }),
     }

@@ -1,0 +1,115 @@
+//! PlanCache: its forecast, its budget, what it refuses.
+
+mod mock;
+use mixcache_policies::data::Moments;
+use mixcache_policies::plan::*;
+use mock::*;
+use std::sync::Arc;
+
+/// The run with other moments.
+fn run_with(change: impl FnOnce(&mut Moments)) -> Run {
+    let mut run = run();
+    let mut data = (*run.data).clone();
+    change(data.moments.get_mut("mock").unwrap());
+    run.data = Arc::new(data);
+    run
+}
+
+/// Moments of predictions `p_s = a + b·s`, the same in both branches, with `a` and `b` orthogonal.
+fn straight(moments: &mut Moments) {
+    let moment = |i: usize, j: usize| 1.0 + 0.01 * (i / 2) as f64 * (j / 2) as f64;
+    moments.moments = (0..2 * STEPS)
+        .map(|i| (0..=i).map(|j| moment(i, j)).collect())
+        .collect();
+}
+
+#[test]
+fn predictions_on_a_line_are_continued_along_it() {
+    let outcome = go(
+        &mut *policy("kind = 'planned'\nmoments = 'mock'\ncompute = 0.5\ncfg = false\ndepth = 2"),
+        run_with(straight),
+    )
+    .unwrap();
+    let mut full: Vec<usize> = vec![];
+    for event in outcome.trace.iter().filter(|event| event.at.branch == COND) {
+        let step = event.at.step;
+        match &event.act {
+            Move::Reuse { terms, .. } if full.len() > 1 => {
+                let weights: Vec<f32> = terms
+                    .iter()
+                    .map(|term| match term.weight {
+                        Weight::Flat(weight) => weight,
+                        _ => panic!("a flat weight"),
+                    })
+                    .collect();
+                let share = (step - full[0]) as f32 / (full[0] - full[1]) as f32;
+                // The ridge of 1e-7 against the squares of a slope of 0.1.
+                assert!(
+                    (weights[0] - (1.0 + share)).abs() < 1e-3 && (weights[1] + share).abs() < 1e-3,
+                    "{step}: {weights:?}"
+                );
+            }
+            Move::Reuse { .. } => {}
+            _ => full.insert(0, step),
+        }
+    }
+    assert_eq!(full.len(), STEPS / 2);
+}
+
+#[test]
+fn the_budget_is_used_up_and_never_exceeded() {
+    for compute in [0.4, 0.6, 0.8] {
+        let text = format!("kind = 'planned'\nmoments = 'mock'\ncompute = {compute}");
+        let outcome = go(&mut *policy(&text), run()).unwrap();
+        let share = outcome.costs.flops / run().total_flops();
+        // A step in full is 5 %, and less is computed only where nothing is gained by more.
+        assert!(
+            share <= compute + 1e-9 && share > compute - 0.05,
+            "{share} of {compute}"
+        );
+    }
+}
+
+#[test]
+fn errors_that_grow_are_avoided() {
+    let skipped_early = |run: Run| {
+        let trace = go(
+            &mut *policy("kind = 'planned'\nmoments = 'mock'\ncompute = 0.5\ncfg = false"),
+            run,
+        )
+        .unwrap()
+        .trace;
+        letters(&trace, COND)[..STEPS / 2].matches('o').count()
+    };
+    let alike = skipped_early(run_with(|m| m.gain = vec![1.0; STEPS]));
+    let growing = skipped_early(run_with(|m| {
+        m.gain = (0..STEPS).map(|s| if s < STEPS / 2 { 30.0 } else { 1.0 }).collect()
+    }));
+    assert!(
+        growing < alike,
+        "{growing} skipped in the first half, {alike} when all errors count alike"
+    );
+}
+
+#[test]
+fn moments_of_another_run_are_refused_with_both() {
+    let refused = |run: Run, compute: &str| {
+        let text = format!("kind = 'planned'\nmoments = 'mock'\ncompute = {compute}");
+        policy(&text).begin(&run).unwrap_err().to_string()
+    };
+    let guidance = refused(run_with(|m| m.guidance = 7.5), "0.5");
+    assert!(
+        guidance.contains("guidance 7.5") && guidance.contains("has 5"),
+        "{guidance}"
+    );
+    let schedule = refused(run_with(|m| m.sigmas = vec![1.0, 0.5]), "0.5");
+    assert!(
+        schedule.contains("2 noise levels") && schedule.contains("20 noise levels"),
+        "{schedule}"
+    );
+    let budget = refused(run(), "0.1");
+    assert!(
+        budget.contains("4 of 40 passes do not reach the end with `gap = 5`"),
+        "{budget}"
+    );
+}
