@@ -110,6 +110,12 @@ fn faked(name: &str, layout: KeyLayout) -> TempDir {
     root
 }
 
+/// Where diffusers keeps the transformer, or the authors.
+fn transformer(root: &Path) -> PathBuf {
+    let own = root.join("transformer");
+    if own.is_dir() { own } else { root.to_path_buf() }
+}
+
 /// What the model in a checkpoint predicts for one latent.
 fn prediction(root: &Path) -> Vec<f32> {
     let diffusers = root.join("transformer");
@@ -153,7 +159,7 @@ fn a_tiny_checkpoint_of_each_model_loads_like_a_real_one_and_is_the_same_model_i
 
 /// Names of the weight files of a checkpoint's transformer.
 fn files(root: &Path) -> Vec<String> {
-    let entries = fs::read_dir(checkpoint::transformer(root)).unwrap();
+    let entries = fs::read_dir(transformer(root)).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.filter(|name| name.ends_with(".safetensors")).collect();
     names.sort();
@@ -178,8 +184,8 @@ fn a_tiny_checkpoint_is_cut_where_the_published_one_is() {
 fn a_download_that_lacks_a_file_says_how_many_and_which() {
     let root = faked("hunyuan-video", KeyLayout::Diffusers);
     let names = files(root.path());
-    fs::remove_file(checkpoint::transformer(root.path()).join(&names[1])).unwrap();
-    let error = Weights::open(&checkpoint::transformer(root.path()))
+    fs::remove_file(transformer(root.path()).join(&names[1])).unwrap();
+    let error = Weights::open(&transformer(root.path()))
         .err()
         .expect("a file is missing");
     assert!(matches!(error, WeightsError::Partial { missing: 1, .. }), "{error}");
@@ -189,7 +195,7 @@ fn a_download_that_lacks_a_file_says_how_many_and_which() {
 #[test]
 fn a_checkpoint_of_another_model_or_size_says_what_it_looks_like() {
     let refusal = |config: &Config, root: &Path| {
-        let weights = Weights::open(&checkpoint::transformer(root)).unwrap();
+        let weights = Weights::open(&transformer(root)).unwrap();
         let loaded = config.clone().load(weights, &Device::flex(), FloatDType::F32);
         loaded.err().expect("the weights do not fit").to_string()
     };
