@@ -63,8 +63,9 @@ mod default {
     }
 }
 
-/// Name of the moments of the very clip that is made: with them the policy is an **oracle**, which has seen the
-/// uncached run. Its plan is exact under the error model ([`schedule`]); as an upper line it is an estimate, no bound.
+/// Name of the moments of the very clip that is made: with them the policy is told what only the uncached run can
+/// know. Its plan is then exact under the error model ([`schedule`]), an estimate of what an oracle would gain and
+/// no bound: the model is linear, and does not know which early error tips a clip over into another.
 pub const OWN_MOMENTS: &str = "own";
 
 impl crate::PolicySpec {
@@ -121,8 +122,8 @@ impl CachePolicy for Planned {
         self.moves[at.step][at.branch].clone()
     }
     fn warnings(&self) -> Vec<String> {
-        let oracle = "an oracle: it has seen the uncached run of this clip, an upper line and no policy";
-        if self.moments == OWN_MOMENTS { vec![oracle.into()] } else { vec![] }
+        let told = "it was told the uncached run of this clip: an estimate of what an oracle would gain, no policy";
+        if self.moments == OWN_MOMENTS { vec![told.into()] } else { vec![] }
     }
 }
 
