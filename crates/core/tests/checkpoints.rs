@@ -3,7 +3,7 @@
 use burn::tensor::{Device, FloatDType, Tensor};
 use mixcache_core::fake::{self, components, tiny};
 use mixcache_core::inventory::{Asked, KeyLayout, by_tensor};
-use mixcache_core::models::{Chain, Config, Prompt, checkpoint};
+use mixcache_core::models::{Chain, Config, Prompt};
 use mixcache_core::noise::noise;
 use mixcache_core::tensors::Latent;
 use mixcache_core::weights::{Weights, WeightsError};
@@ -251,7 +251,7 @@ fn the_config_of_a_model_that_is_not_supported_is_refused_by_its_name() {
         r#"{"_class_name": "LTXVideoTransformer3DModel", "num_layers": 28}"#,
     )
     .unwrap();
-    let error = checkpoint::sizes(root.path()).unwrap_err().to_string();
+    let error = Config::beside(root.path()).unwrap_err().to_string();
     assert!(
         error.contains("config.json: this is a LTXVideoTransformer3DModel"),
         "{error}"

@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser, Subcommand};
 use mixcache_harness::verbs::{
-    calibrate, completions, dynamics, embed, export, fake_weights, generate, list, man, parity, replay, report,
+    calibrate, completions, dynamics, embed, export, fake_weights, generate, list, man, oracle, parity, replay, report,
     scaling, sweep, tables, time, trace, tune, verify,
 };
 
@@ -27,6 +27,7 @@ enum Verb {
     Scaling(scaling::Args),
     Trace(trace::Args),
     Tune(tune::Args),
+    Oracle(oracle::Args),
     Verify(verify::Args),
     Calibrate(calibrate::Args),
     Dynamics(dynamics::Args),
@@ -53,6 +54,7 @@ fn main() -> std::process::ExitCode {
         Verb::Scaling(args) => scaling::run(args),
         Verb::Trace(args) => trace::run(args),
         Verb::Tune(args) => tune::run(args),
+        Verb::Oracle(args) => oracle::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Calibrate(args) => calibrate::run(args),
         Verb::Dynamics(args) => dynamics::run(args),

@@ -11,7 +11,7 @@ use mixcache_core::codec::PatchCodec;
 use mixcache_core::fake;
 use mixcache_core::inventory::KeyLayout;
 use mixcache_core::mini::{self, Mini};
-use mixcache_core::models::{Cond, Config, Model, ModelChain, Prompt, checkpoint};
+use mixcache_core::models::{Cond, Config, Model, ModelChain, Prompt};
 use mixcache_core::sampler::Prediction;
 use mixcache_core::tensors::Latent;
 use mixcache_core::text::{TextStates, Vocabulary};
@@ -118,7 +118,7 @@ fn substituted(mut experiment: Experiment) -> Result<Experiment> {
 fn sizes_of(model: &WireModel) -> Result<Config> {
     let asked = preset(&model.name)?;
     let Some(path) = &model.weights else { return Ok(asked) };
-    let found = checkpoint::sizes(&Checkpoint::find(path).transformer)?.unwrap_or(asked.clone());
+    let found = Config::beside(&Checkpoint::find(path).transformer)?.unwrap_or(asked.clone());
     let is_other = found.name() != asked.name() && Config::preset(found.name()).is_some();
     ensure!(
         found.family() == asked.family() && !is_other,

@@ -113,3 +113,25 @@ fn moments_of_another_run_are_refused_with_both() {
         "{budget}"
     );
 }
+
+#[test]
+fn a_plan_can_be_given_by_its_letters_and_is_read_back() {
+    let letters = "FFFuoFooFFooFooFuoFF";
+    let mut policy = mixcache_policies::planned::Planned::new("mock", 1.0);
+    policy.plan = letters.into();
+    let outcome = go(&mut policy, run()).unwrap();
+    assert_eq!(policy.letters(), letters);
+    assert_eq!(
+        self::letters(&outcome.trace, UNCOND).replace('u', "o"),
+        letters.replace('u', "o")
+    );
+    for (plan, reason) in [
+        ("FFoF", "4 letters"),
+        ("ooFFFFFFFFFFFFFFFFFF", "found `o` for step 0"),
+        ("FFxFFFFFFFFFFFFFFFFF", "found `x` for step 2"),
+    ] {
+        policy.plan = plan.into();
+        let refused = policy.begin(&run()).unwrap_err().to_string();
+        assert!(refused.contains(reason), "{refused}");
+    }
+}

@@ -6,7 +6,7 @@
 
 use super::Chain;
 use super::cogvideox::{CogVideoX, CogVideoXChain, CogVideoXCond, CogVideoXConfig, CogVideoXCtx};
-use super::config::ConfigError;
+use super::config::{self, ConfigError, ConfigFileError};
 use super::hunyuan::{Hunyuan, HunyuanChain, HunyuanCond, HunyuanConfig, HunyuanCtx};
 use super::likeness::likeness;
 use super::patch::GridError;
@@ -19,6 +19,7 @@ use crate::weights::{Weights, WeightsError};
 use burn::tensor::{Device, FloatDType};
 use mixcache_policies::chain::Dit;
 use mixcache_policies::plan::{Signal, TimeSignal, Unit, UnitKind};
+use std::path::Path;
 
 /// Sizes of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +97,13 @@ macro_rules! within {
 }
 
 impl Config {
+    /// The sizes in the `config.json` beside a transformer's weights; none where there is no such file.
+    ///
+    /// # Errors
+    /// [`ConfigFileError`] when it cannot be read, or describes no model that is supported.
+    pub fn beside(transformer: &Path) -> Result<Option<Config>, ConfigFileError> {
+        config::beside(transformer, Config::parse)
+    }
     /// Names of all presets.
     pub fn presets() -> impl Iterator<Item = &'static str> {
         let video_and_text = HunyuanConfig::PRESETS.into_iter().chain(CogVideoXConfig::PRESETS);

@@ -3,9 +3,8 @@
 //! One file and one folder a model, what they share beside them. [`Model`] is the only list.
 
 mod any;
-pub mod checkpoint;
 pub mod cogvideox;
-mod config;
+pub(crate) mod config;
 pub mod hunyuan;
 mod likeness;
 mod modulation;
@@ -18,7 +17,7 @@ mod time;
 pub mod wan;
 
 pub use any::{Cond, Config, Ctx, Model, ModelChain};
-pub use config::ConfigError;
+pub use config::{ConfigError, ConfigFileError};
 pub use patch::GridError;
 pub use prompt::{Prompt, PromptShapeError};
 pub use time::Sinusoid;

@@ -1,7 +1,8 @@
 //! Text encoders and tokenizers as they come with the checkpoint of a video model.
 
 use super::{Tokenizer, TokenizerError, TokensError};
-use crate::models::ConfigError;
+use crate::models::config::beside;
+use crate::models::{ConfigError, ConfigFileError};
 use crate::weights::{Weights, WeightsError};
 use std::path::{Path, PathBuf};
 
@@ -30,22 +31,9 @@ pub enum CheckpointError {
         /// Where it was expected.
         names: &'static [&'static str],
     },
-    /// A `config.json` that cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// A `config.json` of another encoder.
-    #[error("{}: {source}", path.display())]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: ConfigError,
-    },
+    /// A `config.json` that cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigFileError),
     /// States of another width than the model takes.
     #[error("{} gives states of width {found}, the model takes {expected}: use the encoder it was trained with", folder.display())]
     Width {
@@ -100,13 +88,14 @@ impl Checkpoint<'_> {
                 name,
             });
         }
-        let path = folder.join("config.json");
-        let config = match published.filter(|_| !path.is_file()) {
+        let config = match beside(&folder, parse)?.or(published) {
             Some(config) => config,
-            None => match std::fs::read_to_string(&path) {
-                Err(source) => return Err(CheckpointError::Io { path, source }),
-                Ok(json) => parse(&json).map_err(|source| CheckpointError::Config { path, source })?,
-            },
+            None => {
+                return Err(CheckpointError::NoEncoder {
+                    folder: self.0.to_path_buf(),
+                    name,
+                });
+            }
         };
         let found = width(&config);
         if found != expected {

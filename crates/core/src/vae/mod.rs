@@ -9,11 +9,12 @@ pub use hunyuan::{HunyuanVae, HunyuanVaeConfig};
 pub use tiles::Tiling;
 pub use wan::{WanVae, WanVaeConfig};
 
-use crate::models::{Config, ConfigError};
+use crate::models::config::beside;
+use crate::models::{Config, ConfigFileError};
 use crate::tensors::Latent;
 use crate::weights::{Weights, WeightsError};
 use burn::tensor::{Device, Tensor};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Why an autoencoder cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -21,22 +22,9 @@ pub enum VaeError {
     /// Weights that cannot be read or do not fit.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// A `config.json` that cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// A `config.json` of something else.
-    #[error("{}: {source}", path.display())]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: ConfigError,
-    },
+    /// A `config.json` that cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigFileError),
     /// A model whose autoencoder is not built.
     #[error("the autoencoder of {0} is not supported")]
     Unsupported(&'static str),
@@ -61,11 +49,11 @@ impl Vae {
         let weights = Weights::open(path)?;
         Ok(match model {
             Config::Wan(_) => {
-                let config = config_or(path, WanVaeConfig::parse, WanVaeConfig::published)?;
+                let config = beside(path, WanVaeConfig::parse)?.unwrap_or_else(WanVaeConfig::published);
                 Vae::Wan(WanVae::load(config, weights, device)?)
             }
             Config::Hunyuan(_) => {
-                let config = config_or(path, HunyuanVaeConfig::parse, HunyuanVaeConfig::published)?;
+                let config = beside(path, HunyuanVaeConfig::parse)?.unwrap_or_else(HunyuanVaeConfig::published);
                 Vae::Hunyuan(HunyuanVae::load(config, weights, device)?)
             }
             Config::CogVideoX(_) => return Err(VaeError::Unsupported("CogVideoX")),
@@ -95,21 +83,4 @@ impl Vae {
         let unit = video.add_scalar(1.0).mul_scalar(0.5).clamp(0.0, 1.0);
         unit.permute([1, 2, 3, 0])
     }
-}
-
-/// What a folder's `config.json` says, or where there is none what is published.
-fn config_or<C>(
-    path: &Path,
-    parse: impl Fn(&str) -> Result<C, ConfigError>,
-    published: impl Fn() -> C,
-) -> Result<C, VaeError> {
-    let path = path.join("config.json");
-    if !path.is_file() {
-        return Ok(published());
-    }
-    let text = std::fs::read_to_string(&path).map_err(|source| VaeError::Io {
-        path: path.clone(),
-        source,
-    })?;
-    parse(&text).map_err(|source| VaeError::Config { path, source })
 }

@@ -1,17 +1,13 @@
 //! Ablations: recordings whose experiments are called `ablation…`, one table each, the variants beside the first of them.
 
 use super::recordings::Recording;
-use super::{Page, Table};
+use super::{Page, Table, of_each};
 use crate::report::{Clip, Group, Summary};
 use crate::sheet::{Cell, Column, Sheet};
 use crate::stats::{CLIPS_LEAST, Estimate, estimate, mean};
 
-/// One table a recording and setting.
+/// The ablations among the recordings.
 pub fn page(recordings: &[Recording]) -> Page {
-    let groups = recordings.iter().flat_map(|recording| {
-        let groups = recording.groups.iter().enumerate();
-        groups.map(move |(number, group)| table(recording, number, group))
-    });
     Page {
         stem: "ablations",
         title: "Ablations".into(),
@@ -20,16 +16,11 @@ pub fn page(recordings: &[Recording]) -> Page {
                 mean: bold where it leaves out zero on six clips or more. ± is half the 95 % interval. Every number leads to \
                 its recording."
             .into(),
-        tables: groups.collect(),
+        tables: of_each(recordings, table),
     }
 }
 
-fn table(recording: &Recording, number: usize, group: &Group) -> Table {
-    let suffix = if number == 0 {
-        String::new()
-    } else {
-        format!("-{}", number + 1)
-    };
+fn table(recording: &Recording, suffix: &str, group: &Group) -> Table {
     let order = in_order(recording, group);
     let rows = order.iter().map(|summary| row(recording, summary, &order)).collect();
     let columns = vec![

@@ -1,16 +1,12 @@
 //! What every policy costs beside its compute: memory, measurements, reads.
 
 use super::recordings::Recording;
-use super::{Page, Table};
+use super::{Page, Table, of_each};
 use crate::report::{Group, Summary};
 use crate::sheet::{Cell, Column, Sheet};
 
-/// One table a recording and setting.
+/// Memory, measurements and reads of all recordings.
 pub fn page(recordings: &[Recording]) -> Page {
-    let groups = recordings.iter().flat_map(|recording| {
-        let groups = recording.groups.iter().enumerate();
-        groups.map(move |(number, group)| table(recording, number, group))
-    });
     Page {
         stem: "costs",
         title: "Memory and looks of every policy".into(),
@@ -18,16 +14,11 @@ pub fn page(recordings: &[Recording]) -> Page {
                 fetches numbers from the device and waits for it; both are means a run, and their time is a share of the run's. \
                 Every number leads to its recording."
             .into(),
-        tables: groups.collect(),
+        tables: of_each(recordings, table),
     }
 }
 
-fn table(recording: &Recording, number: usize, group: &Group) -> Table {
-    let suffix = if number == 0 {
-        String::new()
-    } else {
-        format!("-{}", number + 1)
-    };
+fn table(recording: &Recording, suffix: &str, group: &Group) -> Table {
     let columns = vec![
         Column::text("policy", "policy"),
         Column::text("knobs", "knobs"),

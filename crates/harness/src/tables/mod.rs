@@ -6,7 +6,7 @@ mod quoted;
 mod recordings;
 mod settings;
 
-use crate::report::{self, Marker};
+use crate::report::{self, Group, Marker};
 use crate::schema::replace_file;
 use crate::sheet::Sheet;
 use anyhow::Result;
@@ -29,6 +29,20 @@ struct Table {
     words: String,
     sheet: Sheet,
     picture: Option<String>, // SVG
+}
+
+/// One table a recording and setting; their files are numbered from the second setting of a recording on.
+fn of_each(recordings: &[Recording], table: fn(&Recording, &str, &Group) -> Table) -> Vec<Table> {
+    let of_recording = |recording: &'_ Recording| {
+        let groups = recording.groups.iter().enumerate();
+        groups
+            .map(|(i, group)| {
+                let suffix = if i == 0 { String::new() } else { format!("-{}", i + 1) };
+                table(recording, &suffix, group)
+            })
+            .collect::<Vec<_>>()
+    };
+    recordings.iter().flat_map(of_recording).collect()
 }
 
 /// Writes all tables into `output` and returns the files. The newest recording of each experiment under `results` counts;

@@ -9,6 +9,7 @@ pub mod fake_weights;
 pub mod generate;
 pub mod list;
 pub mod man;
+pub mod oracle;
 pub mod parity;
 pub mod replay;
 pub mod report;

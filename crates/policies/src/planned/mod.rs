@@ -28,7 +28,12 @@ pub struct Planned {
     /// Name of the moments.
     pub moments: String,
     /// Share of the run's passes that may be computed.
+    #[serde(default = "default::all")]
     pub compute: f64,
+    /// A plan instead of one for `compute`: a letter a step, `F` computed, `o` skipped, `u` the unconditional
+    /// branch alone skipped. Empty: plan for `compute`.
+    #[serde(default)]
+    pub plan: String,
     /// Predictions kept of each branch.
     #[serde(default = "default::depth")]
     pub depth: usize,
@@ -60,6 +65,54 @@ mod default {
     }
     pub fn yes() -> bool {
         true
+    }
+    pub fn all() -> f64 {
+        1.0
+    }
+}
+
+impl Planned {
+    /// PlanCache with these moments, for a share of the run's passes.
+    pub fn new(moments: &str, compute: f64) -> Planned {
+        Planned {
+            moments: moments.into(),
+            compute,
+            plan: String::new(),
+            depth: default::depth(),
+            gap: default::gap(),
+            cfg: true,
+            gain: true,
+            weights: Weights::default(),
+            foreign: false,
+            moves: vec![],
+        }
+    }
+    /// The plan that `begin` made, a letter a step.
+    pub fn letters(&self) -> String {
+        let reuses = |act: &Move| matches!(act, Move::Reuse { .. });
+        let letter = |acts: &Vec<Move>| match acts.iter().filter(|act| reuses(act)).count() {
+            0 => 'F',
+            n if n == acts.len() => 'o',
+            _ => 'u',
+        };
+        self.moves.iter().map(letter).collect()
+    }
+}
+
+/// A plan from its letters.
+fn read(letters: &str, run: &Run) -> Result<schedule::Plan, Unfit> {
+    let skip = |(step, letter)| match letter {
+        'F' => Ok(None),
+        'o' if step > 0 && !run.is_full(step) => Ok(Some(Skip::Step)),
+        'u' if step > 0 && !run.is_full(step) && run.branches == 2 => Ok(Some(Skip::Cfg)),
+        _ => Err(Unfit(format!(
+            "`plan`: found `{letter}` for step {step}, expected F, o or u (u only with guidance in two passes), and F where the run must be full"
+        ))),
+    };
+    let plan: schedule::Plan = letters.chars().enumerate().map(skip).collect::<Result<_, _>>()?;
+    match plan.len() == run.steps() {
+        true => Ok(plan),
+        false => Err(Unfit(format!("`plan` has {} letters, the run {} steps", plan.len(), run.steps()))),
     }
 }
 
@@ -109,7 +162,11 @@ impl CachePolicy for Planned {
         };
         let passes = run.steps() * run.branches;
         let budget = (self.compute * passes as f64 + 1e-9) as usize;
-        let plan = planner.plan(run, budget).ok_or_else(|| {
+        let planned = match self.plan.is_empty() {
+            true => planner.plan(run, budget),
+            false => Some(read(&self.plan, run)?),
+        };
+        let plan = planned.ok_or_else(|| {
             Unfit(format!(
                 "`compute = {}`: {budget} of {passes} passes do not reach the end with `gap = {}`: compute more, or allow longer gaps",
                 self.compute, self.gap
