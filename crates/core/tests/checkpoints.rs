@@ -118,14 +118,8 @@ fn transformer(root: &Path) -> PathBuf {
 
 /// What the model in a checkpoint predicts for one latent.
 fn prediction(root: &Path) -> Vec<f32> {
-    let diffusers = root.join("transformer");
-    let transformer = if diffusers.is_dir() {
-        diffusers
-    } else {
-        root.to_path_buf()
-    };
-    let config = checkpoint::sizes(&transformer).unwrap().expect("a config.json");
-    let weights = Weights::open(&transformer).unwrap();
+    let config = Config::beside(&transformer(root)).unwrap().expect("a config.json");
+    let weights = Weights::open(&transformer(root)).unwrap();
     assert_eq!(weights.note(fake::NOTE), Some("seed 5"));
     let device = Device::flex();
     let text_tokens = 3;
