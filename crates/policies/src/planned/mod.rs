@@ -117,7 +117,7 @@ fn read(letters: &str, run: &Run) -> Result<schedule::Plan, Unfit> {
 }
 
 /// Name of the moments of the very clip that is made: with them the policy is told what only the uncached run can
-/// know. Its plan is then exact under the error model ([`schedule`]), an estimate of what an oracle would gain and
+/// know. Its plan is then exact under its error model, an estimate of what an oracle would gain and
 /// no bound: the model is linear, and does not know which early error tips a clip over into another.
 pub const OWN_MOMENTS: &str = "own";
 
