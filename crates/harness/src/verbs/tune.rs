@@ -221,8 +221,9 @@ fn measure(
     })
 }
 
-/// Brackets the target with the knobs the experiment lists, widened where they do not reach it, then halves the
-/// bracket (in ratio, for knobs are scales) until the target is met or `tries` are used up.
+/// Brackets the target with the knobs the experiment lists, widened where they do not reach it, then narrows the
+/// bracket where the line between its ends meets the target (whole numbers: in the middle), in ratio, for knobs are
+/// scales; until the target is met or `tries` are used up.
 fn search(
     listed: &[f64],
     whole: bool,
@@ -248,7 +249,11 @@ fn search(
             .find(|pair| (pair[0].mean() < target) != (pair[1].mean() < target));
         let (first, last) = (&tried[0], &tried[tried.len() - 1]);
         let next = match crosses {
-            Some(pair) => (pair[0].knob * pair[1].knob).sqrt(),
+            Some(pair) => {
+                let line = (target - pair[0].mean()) / (pair[1].mean() - pair[0].mean());
+                let share = if whole { 0.5 } else { line.clamp(0.1, 0.9) };
+                pair[0].knob.powf(1.0 - share) * pair[1].knob.powf(share)
+            }
             None if (first.mean() - target).abs() < (last.mean() - target).abs() => first.knob / 2.0,
             None => last.knob * 2.0,
         };
