@@ -3,7 +3,7 @@
 //! Starts from PlanCache's plan, which is exact under its error model ([`mixcache_policies::planned`]), and changes it
 //! step by step: every change is tried by running the clips, and kept if their final latents come nearer to the
 //! uncached ones. What is found is a schedule that exists, so the best there is can only be better: a lower bound of
-//! the oracle, searched on the clips that it is measured on.
+//! what an oracle would reach, searched on the clips that it is measured on.
 
 use super::Chosen;
 use crate::experiment::{Experiment, Variant};

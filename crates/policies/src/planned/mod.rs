@@ -221,6 +221,7 @@ fn moves(predictor: &Predictor, run: &Run, plan: &schedule::Plan, depth: usize) 
 impl Moments {
     /// Whether they were taken on a run like this one.
     fn check(&self, run: &Run, name: &str) -> Result<(), Unfit> {
+        // Rounding of f32 is far below, the gap between two levels of even a thousand steps above.
         let same = |a: &f32, b: &f32| (a - b).abs() < 1e-4;
         let expect = |holds: bool, what: &str, theirs: String, ours: String| match holds {
             true => Ok(()),
