@@ -5,6 +5,7 @@ use mixcache_core::denoise::Guidance;
 use mixcache_core::sampler::SamplerKind;
 use mixcache_core::schedule::Course;
 use mixcache_policies::PolicySpec;
+use mixcache_policies::amended::Amended;
 use mixcache_policies::data::{Data, MagRatios, MixCalibration, Moments, Recorded, TeaCoefficients};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -356,7 +357,7 @@ impl Experiment {
         (self.sampler.shift, self.sampler.guidance) = (stand_in.shift, stand_in.guidance);
         self.sampler.kind = stand_in.sampler.unwrap_or(self.sampler.kind);
         for variant in &mut self.policies {
-            match &mut variant.spec {
+            match variant.spec.inner() {
                 PolicySpec::Tea(tea) => tea.coefficients = stand_in.coefficients.clone(),
                 PolicySpec::Mix(mix) => mix.calibration = stand_in.calibration.clone(),
                 _ => {}
@@ -516,8 +517,15 @@ fn multiply_out(table: &Table) -> Result<Vec<Variant>> {
 
 /// A policy from its keys. serde names the wrong type, not the key that has it: here the key is named too.
 fn policy_of(setting: &Table, kind: &str) -> Result<PolicySpec> {
+    let mut setting = setting.clone();
+    let amended = match setting.remove("amended") {
+        None => false,
+        Some(Value::Boolean(amended)) => amended,
+        Some(other) => bail!("in [[policy]] kind = \"{kind}\", `amended = {other}`: expected true or false"),
+    };
+    let wrap = |spec| if amended { PolicySpec::Amended(Amended::new(spec)) } else { spec };
     let read = |table: &Table| table.clone().try_into::<PolicySpec>();
-    read(setting).map_err(|error| {
+    read(&setting).map(wrap).map_err(|error| {
         let is_to_blame = |key: &&String| {
             let mut without = setting.clone();
             without.remove(*key);
@@ -557,6 +565,16 @@ mod tests {
         let all = variants("kind = 'first-blocks'\nname = 'FBCache'\nwarmup = 4\nthreshold = [0.1, 0.2]");
         assert_eq!(all[1].label, "FBCache threshold=0.2");
         assert_eq!(all[1].series, "FBCache");
+    }
+
+    #[test]
+    fn any_policy_can_be_amended_and_its_knobs_stay_its_own() {
+        let all = variants("kind = 'sea'\namended = [false, true]\nthreshold = [0.1, 0.2]");
+        assert_eq!(all[3].label, "sea amended=true threshold=0.2");
+        assert!(matches!(&all[3].spec, PolicySpec::Amended(amended) if *amended.of == multiply_out(&toml::from_str("kind = 'sea'\nthreshold = 0.2").unwrap()).unwrap()[0].spec));
+        assert!(matches!(&all[0].spec, PolicySpec::Sea(_)));
+        let error = multiply_out(&toml::from_str("kind = 'sea'\namended = 1").unwrap()).unwrap_err();
+        assert!(error.to_string().contains("`amended = 1`: expected true or false"), "{error}");
     }
 
     #[test]

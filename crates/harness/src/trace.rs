@@ -50,6 +50,7 @@ fn named(value: &Value) -> String {
         Value::Change => "change",
         Value::State { .. } => "state",
         Value::Latent => "latent",
+        Value::Made => "prediction as made",
     }
     .into()
 }

@@ -89,9 +89,16 @@ pub fn pass<D: Dit>(
         let act = policy.next(at, &seen);
         seen.clear();
         match &act {
-            &Move::Compute { to, keep } => {
+            Move::Compute { to, keep, amend } => {
+                let (to, keep) = (*to, *keep);
                 if to <= at.unit || to > output {
                     return Err(WalkError::bad(at, format!("compute to unit {to} of {output}")));
+                }
+                let ends = to == output || to == end && keep != Keep::Hold;
+                if !amend.is_empty() && (at.full || !ends) {
+                    let forbidden = WalkError::Forbidden { step: at.step };
+                    let unfinished = WalkError::bad(at, "a prediction is amended where its pass ends".into());
+                    return Err(if at.full { forbidden } else { unfinished });
                 }
                 let (mut hidden, ctx) = match state.take() {
                     Some(state) => state,
@@ -113,16 +120,20 @@ pub fn pass<D: Dit>(
                 if keep == Keep::Store {
                     store.keep_held(at.branch);
                 }
-                store.record(at, act, vec![]);
-                if to == output {
+                if ends {
                     let prediction = dit.head(hidden, &ctx);
-                    store.keep_prediction(at.branch, keep, &prediction, latent);
-                    store.end_pass(at.branch, latent);
-                    return Ok(prediction);
+                    let amended = store.amended(at, amend, &prediction, InHand::new(latent, now))?;
+                    if to == output {
+                        store.keep_prediction(at.branch, keep, &prediction, latent);
+                    }
+                    store.record(at, act, vec![]);
+                    store.end_pass(at.branch, latent, &prediction);
+                    return Ok(amended.unwrap_or(prediction));
                 }
+                store.record(at, act, vec![]);
                 state = Some((hidden, ctx));
                 (at.unit, looks) = (to, 0);
-                undecided = to == end && keep == Keep::Hold;
+                undecided = to == end;
             }
             Move::Reuse { value, terms, kept } => {
                 if at.full {
@@ -133,7 +144,7 @@ pub fn pass<D: Dit>(
                     Value::Raw { unit } => *unit == at.unit,
                     Value::State { unit } => *unit > at.unit && *unit <= end,
                     Value::Output | Value::Change => true,
-                    Value::Latent => false,
+                    Value::Latent | Value::Made => false,
                 };
                 if !here {
                     return Err(WalkError::bad(
@@ -148,16 +159,12 @@ pub fn pass<D: Dit>(
                     ));
                 }
                 let (value, to, kept) = (*value, value.to(store.run()), *kept);
-                let hands = InHand {
-                    latent,
-                    now,
-                    hidden: None,
-                };
+                let hands = InHand::new(latent, now);
                 if to == output {
                     let from = (value == Value::Change).then(|| latent.clone());
                     let prediction = store.add_latents(at, from, terms, hands)?;
                     store.record(at, act, vec![]);
-                    store.end_pass(at.branch, latent);
+                    store.end_pass(at.branch, latent, &prediction);
                     return Ok(prediction);
                 }
                 let (mut hidden, ctx) = match state.take() {
@@ -192,7 +199,7 @@ pub fn pass<D: Dit>(
                     store.renew_input(at, || dit.first_input(hidden, ctx))?;
                 }
                 let hidden = state.as_ref().map(|(hidden, _)| hidden);
-                let hands = InHand { latent, now, hidden };
+                let hands = InHand { hidden, ..InHand::new(latent, now) };
                 match act {
                     Move::Look { .. } => seen = store.look(at, probes, hands)?,
                     _ => store.note(at, probes, hands)?,
@@ -203,6 +210,6 @@ pub fn pass<D: Dit>(
     }
     let (hidden, ctx) = state.expect("a walk that moved on has a hidden state");
     let prediction = dit.head(hidden, &ctx);
-    store.end_pass(at.branch, latent);
+    store.end_pass(at.branch, latent, &prediction);
     Ok(prediction)
 }

@@ -41,5 +41,6 @@ spec::policies! {
     GuidanceInterval in guidance_interval,
     Mix in mix,
     Planned in planned,
+    Amended in amended,
     Trace in trace,
 }

@@ -159,6 +159,9 @@ pub enum Value {
     },
     /// The latent that a pass is given. Written at the end of every pass; never reused, only looked at.
     Latent,
+    /// The prediction that a pass ends with, computed or put in its place, before it is amended. Written at the
+    /// end of every pass; amends others, and is never reused itself.
+    Made,
 }
 
 impl Value {
@@ -168,7 +171,7 @@ impl Value {
             Value::Delta { to, .. } => to,
             Value::Raw { unit } => unit + 1,
             Value::State { unit } => unit,
-            Value::Output | Value::Change | Value::Latent => run.output(),
+            Value::Output | Value::Change | Value::Latent | Value::Made => run.output(),
         }
     }
     /// Bytes of one stored copy.
@@ -194,6 +197,7 @@ impl std::fmt::Display for Value {
             Value::Change => write!(f, "output minus input"),
             Value::State { unit } => write!(f, "hidden state in front of unit {unit}"),
             Value::Latent => write!(f, "input latent"),
+            Value::Made => write!(f, "prediction as made"),
         }
     }
 }
@@ -314,7 +318,7 @@ pub enum Source {
         branch: usize,
     },
     /// What this very pass has in hand: a delta it holds, the hidden state where it stands, the latent it
-    /// was given. No memory beyond what is claimed for holding.
+    /// was given, the prediction it has just made. No memory beyond what is claimed for holding.
     Fresh {
         /// Of these, which.
         value: Value,
@@ -464,6 +468,11 @@ pub enum Move {
         to: usize,
         /// What becomes of completed values.
         keep: Keep,
+        /// A weighted sum added to the prediction that the pass returns: what predictions reused before lacked, as
+        /// this one tells, made good in the latent. Only in a move that ends the pass, and not in a full step; what
+        /// is stored is the prediction as computed, in hand as the fresh [`Value::Output`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        amend: Vec<Term>,
     },
     /// Skip to the end of `value`, putting a weighted sum in its place.
     Reuse {
@@ -490,18 +499,26 @@ pub enum Move {
 impl Move {
     /// Compute up to `to`, storing nothing.
     pub fn compute(to: usize) -> Move {
-        Move::Compute {
-            to,
-            keep: Keep::Nothing,
-        }
+        Move::computed(to, Keep::Nothing)
     }
     /// Compute up to `to`, storing what is claimed.
     pub fn store(to: usize) -> Move {
-        Move::Compute { to, keep: Keep::Store }
+        Move::computed(to, Keep::Store)
     }
     /// Compute up to `to`, holding what is claimed.
     pub fn hold(to: usize) -> Move {
-        Move::Compute { to, keep: Keep::Hold }
+        Move::computed(to, Keep::Hold)
+    }
+    /// A computation, with this sum added to what its pass returns.
+    pub fn amended(self, amend: Vec<Term>) -> Move {
+        match self {
+            Move::Compute { to, keep, .. } => Move::Compute { to, keep, amend },
+            other => other,
+        }
+    }
+    fn computed(to: usize, keep: Keep) -> Move {
+        let amend = vec![];
+        Move::Compute { to, keep, amend }
     }
     /// Reuse the newest copy of `value` of the branch that stands at `at`.
     pub fn newest(value: Value, at: At) -> Move {

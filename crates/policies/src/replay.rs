@@ -29,10 +29,12 @@ impl Replay {
             .any(|e| matches!(e.act, Move::Compute { keep: Keep::Hold, .. }));
         let mut depths = BTreeMap::new();
         for event in &self.moves {
-            let Move::Reuse { terms, .. } = &event.act else {
-                continue;
+            let used = match &event.act {
+                Move::Reuse { terms, .. } => terms,
+                Move::Compute { amend, .. } => amend,
+                Move::Look { .. } | Move::Note { .. } => continue,
             };
-            for term in terms {
+            for term in used {
                 let (value, branch, age) = match term.of {
                     Source::Kept { value, branch, age } => (value, branch, age),
                     Source::Fresh { value } if value.is_hidden() => (value, event.at.branch, 0),
@@ -70,7 +72,7 @@ impl CachePolicy for Replay {
                         )));
                     }
                     if let Some(Event {
-                        act: Move::Compute { to, keep },
+                        act: Move::Compute { to, keep, .. },
                         ..
                     }) = event
                     {

@@ -15,6 +15,12 @@ macro_rules! policies {
         }
 
         impl PolicySpec {
+            /// The policy itself, as it stands in here.
+            pub(crate) fn as_policy(&mut self) -> &mut dyn plan::CachePolicy {
+                match self {
+                    $(PolicySpec::$policy(policy) => policy,)*
+                }
+            }
             /// A fresh policy with these knobs.
             pub fn policy(&self) -> Box<dyn plan::CachePolicy> {
                 match self {

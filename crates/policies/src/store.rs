@@ -115,8 +115,17 @@ pub(crate) struct InHand<'a, H, Z> {
     pub latent: &'a Z,
     /// The predictions that earlier branches made in this step.
     pub now: &'a [Z],
+    /// The prediction it has just made, while that is amended.
+    pub made: Option<&'a Z>,
     /// The hidden state, if anything was computed yet.
     pub hidden: Option<&'a H>,
+}
+
+impl<'a, H, Z> InHand<'a, H, Z> {
+    /// What every pass has in hand from its start.
+    pub fn new(latent: &'a Z, now: &'a [Z]) -> Self {
+        InHand { latent, now, made: None, hidden: None }
+    }
 }
 
 impl<H, Z> Clone for InHand<'_, H, Z> {
@@ -291,9 +300,10 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
         ring.push_front(latent());
         self.hold_bytes(self.run.latent_bytes);
     }
-    /// Stores the latent of the pass, if that is claimed; drops what the pass left open or held.
-    pub(crate) fn end_pass(&mut self, branch: usize, latent: &Z) {
+    /// Stores latent and prediction of the pass, if they are claimed; drops what the pass left open or held.
+    pub(crate) fn end_pass(&mut self, branch: usize, latent: &Z, prediction: &Z) {
         self.keep_latent(branch, Value::Latent, || latent.clone());
+        self.keep_latent(branch, Value::Made, || prediction.clone());
         self.bytes -= (self.open.len() + self.held.len()) as u64 * self.run.hidden_bytes;
         self.open.clear();
         self.held.clear();
@@ -329,6 +339,18 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
         }
         sum.ok_or_else(|| WalkError::bad(at, "a weighted sum without terms".into()))
     }
+    /// `prediction + Σ weight · latent`, unless there is nothing to add.
+    pub(crate) fn amended(
+        &self,
+        at: At,
+        amend: &[Term],
+        prediction: &Z,
+        hands: InHand<H, Z>,
+    ) -> Result<Option<Z>, WalkError> {
+        let made = Some(prediction);
+        let sum = || self.add_latents(at, Some(prediction.clone()), amend, InHand { made, ..hands });
+        (!amend.is_empty()).then(sum).transpose()
+    }
     /// `from + Σ weight · latent`.
     pub(crate) fn add_latents(
         &self,
@@ -347,6 +369,7 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
                     what: format!("prediction of branch {branch} in this step"),
                 })?,
                 Source::Fresh { value: Value::Latent } => hands.latent,
+                Source::Fresh { value: Value::Output } => hands.made.ok_or_else(|| not_in_hand(at, Value::Output))?,
                 Source::Fresh { value } => return Err(not_in_hand(at, value)),
             };
             sum = Some(match term.weight {

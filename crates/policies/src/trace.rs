@@ -87,9 +87,10 @@ impl Recorded {
             },
         };
         let moved = |act: &Move| match act {
-            Move::Compute { to, keep } => Move::Compute {
+            Move::Compute { to, keep, amend } => Move::Compute {
                 to: place(*to),
                 keep: *keep,
+                amend: amend.iter().map(term).collect(),
             },
             Move::Reuse {
                 value: replaced,

@@ -52,6 +52,12 @@ const POLICIES: &[&str] = &[
     "kind = 'mix'\ncalibration = 'mock'\nblock_ranges = 3\nblock_share = 0.5\nmemory = 'cumulative'\nscope = 'interval'",
     "kind = 'mix'\ncalibration = 'mock'\nstep = false\nblock = false\nimpact = 'analytic'",
     "kind = 'planned'\nmoments = 'mock'\ncompute = 0.6",
+    "kind = 'planned'\nmoments = 'mock'\ncompute = 0.6\namend = false",
+    "kind = 'amended'\n[of]\nkind = 'step'\ninterval = 3",
+    "kind = 'amended'\ndegree = 1\ndepth = 2\n[of]\nkind = 'sea'\nthreshold = 0.15\norder = 1",
+    "kind = 'amended'\n[of]\nkind = 'easy'\nthreshold = 0.1\nwarmup = 4",
+    "kind = 'amended'\n[of]\nkind = 'mix'\ncalibration = 'mock'\norder = 1",
+    "kind = 'amended'\n[of]\nkind = 'first-blocks'\nthreshold = 0.2",
     "kind = 'planned'\nmoments = 'mock'\ncompute = 0.5\ndepth = 2\nweights = 'taylor'\ngain = false\ncfg = false",
 ];
 
@@ -93,6 +99,7 @@ fn a_policy_that_never_skips_equals_off_bit_for_bit() {
         "kind = 'first-blocks'\nthreshold = 0.0",
         "kind = 'mix'\ncalibration = 'mock'\nwarmup_min = 1.0\nwarmup_max = 1.0",
         "kind = 'planned'\nmoments = 'mock'\ncompute = 1.0",
+        "kind = 'amended'\n[of]\nkind = 'step'\ninterval = 1",
     ] {
         let outcome = go(&mut *policy(never), run()).unwrap();
         assert_eq!(outcome.latent, plain(&run()), "{never}");

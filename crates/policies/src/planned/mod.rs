@@ -7,6 +7,8 @@
 //! - the **forecast**: the linear combination of kept predictions with the least mean square error, its weights
 //!   adding up to 1 (kriging; a Taylor series is one such combination);
 //! - its **error**, for every step, branch and history of computed steps;
+//! - the **amendment**: once a step is computed again, the steps skipped before it are known better, by
+//!   interpolation; what the latent lacks of that is added to the computed prediction, in units of its own step;
 //! - the **plan**: which steps to compute, to skip, or to run with the conditional branch alone, so that what
 //!   the errors leave in the final latent is least for a given number of passes.
 //!
@@ -17,7 +19,7 @@ mod schedule;
 
 use crate::data::{Moments, find};
 use crate::plan::*;
-use moments::{Predictor, Skip};
+use moments::{Combination, Predictor, Skip};
 use schedule::Planner;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +45,9 @@ pub struct Planned {
     /// Whether the unconditional branch may be skipped alone.
     #[serde(default = "default::yes")]
     pub cfg: bool,
+    /// Whether a computed step makes good what the skipped ones before it lacked.
+    #[serde(default = "default::yes")]
+    pub amend: bool,
     /// Whether errors count by what was measured to become of them until the end; else all alike.
     #[serde(default = "default::yes")]
     pub gain: bool,
@@ -81,6 +86,7 @@ impl Planned {
             depth: default::depth(),
             gap: default::gap(),
             cfg: true,
+            amend: true,
             gain: true,
             weights: Weights::default(),
             foreign: false,
@@ -158,7 +164,9 @@ impl CachePolicy for Planned {
             depth: self.depth,
             gap: self.gap,
             cfg: self.cfg,
-            reach: lengths.zip(gains).map(|(length, gain)| length * gain).collect(),
+            amend: self.amend,
+            lengths: lengths.collect(),
+            gains: gains.collect(),
         };
         let passes = run.steps() * run.branches;
         let budget = (self.compute * passes as f64 + 1e-9) as usize;
@@ -172,7 +180,7 @@ impl CachePolicy for Planned {
                 self.compute, self.gap
             ))
         })?;
-        self.moves = moves(&planner.predictor, run, &plan, self.depth);
+        self.moves = moves(&planner, run, &plan);
         Ok(Claim::default().keeping(run, Value::Output, self.depth))
     }
     fn next(&mut self, at: At, _: &[f32]) -> Move {
@@ -188,31 +196,32 @@ impl CachePolicy for Planned {
 const GAP_MAX: usize = 12;
 
 /// What each pass does under a plan.
-fn moves(predictor: &Predictor, run: &Run, plan: &schedule::Plan, depth: usize) -> Vec<Vec<Move>> {
+fn moves(planner: &Planner, run: &Run, plan: &schedule::Plan) -> Vec<Vec<Move>> {
     let mut full: Vec<usize> = vec![]; // computed steps, newest first
     let mut moves = vec![];
     for (step, skip) in plan.iter().enumerate() {
-        let reuse = |branch: usize, skip: Skip| {
+        // Of this step itself, a pass has its own prediction in hand, or that of the branch before.
+        let terms = |branch: usize, of: Combination| -> Vec<Term> {
             let term = |(row, weight): (usize, f64)| {
-                let (of_step, of_branch) = (row / run.branches, row % run.branches);
-                let weight = weight as f32;
+                let (of_step, of_branch, weight) = (row / run.branches, row % run.branches, weight as f32);
                 match full.iter().position(|&full| full == of_step) {
                     Some(age) => Term::kept(weight, Value::Output, of_branch, age),
+                    None if of_branch == branch => Term::fresh(weight, Value::Output),
                     None => Term { weight: Weight::Flat(weight), of: Source::Now { branch: of_branch } },
                 }
             };
-            let forecast = predictor.forecast(&full, step, branch, skip);
-            Move::reuse(Value::Output, forecast.into_iter().map(term).collect())
+            of.into_iter().map(term).collect()
         };
-        let act = |branch: usize| match skip {
-            None => Move::store(run.output()),
+        let act = |branch: usize| match *skip {
+            None if full.is_empty() => Move::store(run.output()),
+            None => Move::store(run.output()).amended(terms(branch, planner.amendment(run, plan, &full, step, branch))),
             Some(Skip::Cfg) if branch == COND => Move::compute(run.output()),
-            Some(skip) => reuse(branch, *skip),
+            Some(skip) => Move::reuse(Value::Output, terms(branch, planner.predictor.forecast(&full, step, branch, skip))),
         };
         moves.push((0..run.branches).map(act).collect());
         if skip.is_none() {
             full.insert(0, step);
-            full.truncate(depth);
+            full.truncate(planner.depth);
         }
     }
     moves

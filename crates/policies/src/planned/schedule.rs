@@ -2,10 +2,12 @@
 //!
 //! Between two computed steps lies a gap of skipped ones. Its error in the final latent is
 //! `‖Σ g_s·Δσ_s·e_s‖²`, with `e_s` the error of the guided prediction ([`Predictor::error`]), `Δσ_s` the length of
-//! the solver's step, and `g_s` the measured gain from there to the end. Errors within a gap are summed as the
-//! vectors they are, those of different gaps as if they were orthogonal. Under that model the plan is exact.
+//! the solver's step, and `g_s` the measured gain from there to the end. Where the computed step behind the gap
+//! amends it, `e_s` is what is left then: the error of the interpolation, no more of the forecast. Errors within a gap
+//! are summed as the vectors they are, those of different gaps as if they were orthogonal; what the latent lacks
+//! while a gap lasts is taken not to matter. Under that model the plan is exact.
 
-use super::moments::{Predictor, Skip};
+use super::moments::{Combination, Predictor, Skip};
 use crate::plan::Run;
 use std::collections::BTreeMap;
 
@@ -31,8 +33,12 @@ pub(super) struct Planner<'a> {
     pub(super) gap: usize,
     /// Whether the unconditional branch may be skipped alone.
     pub(super) cfg: bool,
-    /// Gain times length of each step.
-    pub(super) reach: Vec<f64>,
+    /// Whether a computed step makes good what the skipped ones before it lacked.
+    pub(super) amend: bool,
+    /// Δσ of each step.
+    pub(super) lengths: Vec<f64>,
+    /// What becomes of an error until the end.
+    pub(super) gains: Vec<f64>,
 }
 
 impl Planner<'_> {
@@ -79,6 +85,30 @@ impl Planner<'_> {
         }
         Some(plan)
     }
+    /// The computed steps that tell of those skipped behind `history` and before `next`, newest first.
+    fn known(&self, run: &Run, history: &[usize], next: usize) -> Vec<usize> {
+        let told = self.amend && !run.is_full(next);
+        told.then_some(next).into_iter().chain(history.iter().copied()).collect()
+    }
+    /// What the computed step `next` adds to its prediction of `branch`, so that the latent stands where it would
+    /// if the steps skipped behind `history` had been interpolated, not forecast.
+    pub(super) fn amendment(&self, run: &Run, plan: &Plan, history: &[usize], next: usize, branch: usize) -> Combination {
+        let known = self.known(run, history, next);
+        let skipped = history[0] + 1..next;
+        if known.len() == history.len() {
+            return vec![];
+        }
+        let mut sum = BTreeMap::new();
+        for step in skipped.filter(|&step| plan[step] == Some(Skip::Step)) {
+            let share = self.lengths[step] / self.lengths[next];
+            for (told, sign) in [(&known[..], share), (history, -share)] {
+                for (row, weight) in self.predictor.forecast(told, step, branch, Skip::Step) {
+                    *sum.entry(row).or_insert(0.0) += sign * weight;
+                }
+            }
+        }
+        sum.into_iter().collect()
+    }
     /// For each length of a gap behind `history`, and each number of steps in it that skip the unconditional
     /// branch alone: the least error, and which steps those are.
     fn gaps(&self, run: &Run, history: &[usize]) -> Vec<Vec<(f64, u32)>> {
@@ -86,13 +116,15 @@ impl Planner<'_> {
         let open = (first..run.steps() - 1).take(self.gap).take_while(|&step| !run.is_full(step));
         let steps: Vec<usize> = open.collect();
         let kinds: &[Skip] = if self.cfg && run.branches == 2 { &[Skip::Step, Skip::Cfg] } else { &[Skip::Step] };
-        let error = |&step: &usize| kinds.iter().map(move |&skip| (step, self.predictor.error(history, step, skip)));
-        let errors: Vec<_> = steps.iter().flat_map(error).collect();
-        let product = |(s, a): &(usize, _), (t, b): &(usize, _)| {
-            self.reach[*s] * self.reach[*t] * self.predictor.product(a, b)
-        };
-        let products: Vec<Vec<f64>> = errors.iter().map(|a| errors.iter().map(|b| product(a, b)).collect()).collect();
+        let reach = |step: usize| self.lengths[step] * self.gains[step];
+        let product = |(s, a): &(usize, _), (t, b): &(usize, _)| reach(*s) * reach(*t) * self.predictor.product(a, b);
         let best = |length: usize| {
+            let known = self.known(run, history, first + length);
+            let told = |skip: Skip| if skip == Skip::Step { &known[..] } else { history };
+            let of = |&step: &usize| kinds.iter().map(move |&skip| (step, skip));
+            let error = |(step, skip)| (step, self.predictor.error(told(skip), step, skip));
+            let errors: Vec<_> = steps[..length].iter().flat_map(of).map(error).collect();
+            let products: Vec<Vec<f64>> = errors.iter().map(|a| errors.iter().map(|b| product(a, b)).collect()).collect();
             let mut best = vec![(f64::INFINITY, 0); if kinds.len() == 2 { length + 1 } else { 1 }];
             for cfg in 0..if kinds.len() == 2 { 1u32 << length } else { 1 } {
                 let chosen = |i: usize| i * kinds.len() + (cfg >> i & 1) as usize;
@@ -151,21 +183,33 @@ mod tests {
             gain: vec![],
             moments: (0..STEPS).map(|i| (0..=i).map(|j| moment(i, j)).collect()).collect(),
         };
-        let planner = Planner {
+        let mut planner = Planner {
             predictor: Predictor::new(&moments, &run(), Weights::Kriging),
             depth: 2,
             gap: 3,
             cfg: false,
-            reach: (0..STEPS).map(|step| 1.0 + 3.0 / (1.0 + step as f64)).collect(),
+            amend: false,
+            lengths: (0..STEPS).map(|step| 2.0 - 0.1 * step as f64).collect(),
+            gains: (0..STEPS).map(|step| 1.0 + 3.0 / (1.0 + step as f64)).collect(),
         };
+        check(&planner);
+        planner.amend = true;
+        check(&planner);
+    }
+
+    /// Against every set of computed steps.
+    fn check(planner: &Planner) {
         // The error of a set of computed steps, gap by gap.
         let error = |full: &[usize]| {
             let gap = |i: usize| {
                 let history: Vec<usize> = full[..=i].iter().rev().take(2).copied().collect();
                 let skipped = full[i] + 1..full[i + 1];
+                // The last step is a full one, in which nothing may be amended.
+                let told = (planner.amend && full[i + 1] < STEPS - 1).then_some(full[i + 1]);
+                let known: Vec<usize> = told.into_iter().chain(history).collect();
                 let all = skipped.flat_map(|step| {
-                    let error = planner.predictor.error(&history, step, Skip::Step).into_iter();
-                    let reach = planner.reach[step];
+                    let error = planner.predictor.error(&known, step, Skip::Step).into_iter();
+                    let reach = planner.lengths[step] * planner.gains[step];
                     error.map(move |(row, weight)| (row, weight * reach))
                 });
                 let all: Vec<_> = all.collect();

@@ -197,9 +197,17 @@ pub struct Outcome {
     pub clones: usize,
 }
 
-/// Euler with guidance in two passes: the smallest driver of the walk.
+/// The mock model under a policy.
 pub fn go(policy: &mut dyn CachePolicy, run: Run) -> Result<Outcome, WalkError> {
-    let (dit, start) = (Mock { pace: 1.0 }, CLONES.get());
+    go_on(&Mock { pace: 1.0 }, policy, run)
+}
+
+/// Euler with guidance in two passes: the smallest driver of the walk.
+pub fn go_on<D>(dit: &D, policy: &mut dyn CachePolicy, run: Run) -> Result<Outcome, WalkError>
+where
+    D: Dit<Hidden = Number, Latent = Number, Cond = f32>,
+{
+    let start = CLONES.get();
     let claim = policy.begin(&run)?;
     claim.check(&run)?;
     let signals = claim
@@ -216,7 +224,7 @@ pub fn go(policy: &mut dyn CachePolicy, run: Run) -> Result<Outcome, WalkError> 
                 unit: 0,
                 full: run.is_full(step),
             };
-            now.push(pass(&dit, policy, &mut store, at, &latent, cond, &now)?);
+            now.push(pass(dit, policy, &mut store, at, &latent, cond, &now)?);
         }
         latent = advance(&run, step, latent, &now);
     }
@@ -279,7 +287,7 @@ pub fn letters(trace: &[Event], branch: usize) -> String {
                 Value::Delta { .. } => 'b',
                 Value::State { .. } => 's',
                 Value::Raw { .. } => 'm',
-                Value::Latent => unreachable!("never reused"),
+                Value::Latent | Value::Made => unreachable!("never reused"),
             };
         }
     }
