@@ -400,7 +400,7 @@ pub(crate) fn name_of(value: &impl Serialize) -> String {
         .expect("a unit variant")
 }
 
-/// Kind and knobs of a policy, typed.
+/// Kind and knobs of a policy, typed. Those of a policy within another carry its name: `of.threshold`.
 fn knobs(spec: &PolicySpec) -> (String, BTreeMap<String, Knob>) {
     let serde_json::Value::Object(mut fields) = serde_json::to_value(spec).expect("plain data") else {
         unreachable!("a policy is a table");
@@ -409,11 +409,10 @@ fn knobs(spec: &PolicySpec) -> (String, BTreeMap<String, Knob>) {
         .remove("kind")
         .and_then(|kind| kind.as_str().map(str::to_string))
         .expect("tagged");
-    let knobs = fields.into_iter().map(|(name, value)| {
-        (
-            name,
-            serde_json::from_value(value).expect("knobs are numbers, words and switches"),
-        )
+    let knobs = fields.into_iter().flat_map(|(name, value)| match value {
+        serde_json::Value::Object(inner) => inner.into_iter().map(|(knob, v)| (format!("{name}.{knob}"), v)).collect(),
+        value => vec![(name, value)],
     });
-    (kind, knobs.collect())
+    let typed = |value| serde_json::from_value(value).expect("knobs are numbers, words and switches");
+    (kind, knobs.map(|(name, value)| (name, typed(value))).collect())
 }
