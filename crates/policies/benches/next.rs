@@ -33,6 +33,7 @@ const POLICIES: &[(&str, &str)] = &[
     ("first-blocks", "kind = 'first-blocks'\nthreshold = 0.2"),
     ("mix", "kind = 'mix'\ncalibration = 'mock'"),
     ("planned", "kind = 'planned'\nmoments = 'mock'\ncompute = 0.5"),
+    ("amended step", "kind = 'amended'\n[of]\nkind = 'step'\ninterval = 3"),
 ];
 
 /// The questions of a recorded run: where the pass stood, and what the look before had seen.

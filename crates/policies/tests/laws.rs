@@ -267,6 +267,10 @@ fn a_faulty_policy_is_an_error_with_a_name_never_a_wrong_number() {
             Move::reuse(output, vec![Term::kept(1.0, output, 0, 0)]),
             "must be computed in full",
         ),
+        (
+            Move::compute(24).amended(vec![Term::fresh(1.0, output)]),
+            "must be computed in full",
+        ),
         (Move::compute(99), "unit 99"),
         (Move::compute(0), "unit 0"),
         (Move::Look { probes: vec![] }, "without a step forward"),
@@ -294,7 +298,12 @@ fn a_faulty_policy_is_an_error_with_a_name_never_a_wrong_number() {
     }
     let mut loose = run();
     loose.full = (0, 0);
-    let (latent, state, raw) = (Value::Latent, Value::State { unit: 3 }, Value::Raw { unit: 0 });
+    let (output, latent, state, raw) = (
+        Value::Output,
+        Value::Latent,
+        Value::State { unit: 3 },
+        Value::Raw { unit: 0 },
+    );
     let delta = Value::Delta { from: 0, to: 24 };
     let spectrum = Term {
         weight: Weight::Spectrum { sigma: 0.5 },
@@ -304,6 +313,14 @@ fn a_faulty_policy_is_an_error_with_a_name_never_a_wrong_number() {
         (
             Move::reuse(latent, vec![Term::fresh(1.0, latent)]),
             "does not start here",
+        ),
+        (
+            Move::compute(3).amended(vec![Term::fresh(1.0, output)]),
+            "amended where its pass ends",
+        ),
+        (
+            Move::compute(24).amended(vec![Term::kept(1.0, Value::Made, 0, 0)]),
+            "no stored prediction as made",
         ),
         (
             Move::reuse(state, vec![Term::fresh(1.0, state)]),
