@@ -363,7 +363,7 @@ fn on_checkpoint(model: &str, sampler: &str) -> TempDir {
     let policies = TINY.find("[[policy]]").unwrap();
     let text = [
         ("wan-mini", model),
-        ("frames = 16", "frames = 5"),
+        ("frames = 16", "frames = 9"),
         ("\"unipc\"", sampler),
         ("steps = 6", "steps = 3"),
     ]

@@ -37,6 +37,7 @@ fn the_committed_cases_are_equal() {
         "umt5",
         "wan_vae",
         "hunyuan_vae",
+        "cogvideox_vae",
     ] {
         assert!(measured(case) > 0, "nothing was compared for {case}");
     }

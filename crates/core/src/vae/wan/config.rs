@@ -1,10 +1,10 @@
 //! Sizes of Wan's autoencoder: the published ones, and the `config.json` of diffusers.
 
 use crate::models::ConfigError;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Sizes of Wan's autoencoder.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WanVaeConfig {
     /// Channels at full size; deeper levels have multiples of them.
     #[serde(rename = "base_dim")]
