@@ -49,6 +49,7 @@ fn run(cogvideox: &CogVideoX, policy: &mut dyn CachePolicy, guidance: Guidance) 
         sampler: SamplerKind::Ddim,
         guidance,
         noise: Latent::from_host(noise(1, &shape), shape, cogvideox.device()),
+        seed: 1,
         conds: &conds,
     };
     denoise(&chain, policy, job, &mut |_| {}).unwrap()

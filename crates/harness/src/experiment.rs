@@ -115,7 +115,7 @@ pub struct WireVideo {
 #[derive(Copy, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WireSampler {
-    /// `euler`, `unipc` or `dpmpp` for flows, `ddim` for CogVideoX.
+    /// `euler`, `unipc` or `dpmpp` for flows, `ddim` or `dpmpp-sde` for CogVideoX.
     pub kind: SamplerKind,
     /// Steps.
     pub steps: usize,

@@ -70,7 +70,7 @@ pub fn settle(experiment: Experiment) -> Result<Experiment> {
     let (name, kind) = (&settled.model.name, settled.sampler.kind);
     let (expected, known) = match preset(name)?.prediction() {
         Prediction::Flow => ("the velocity of a flow", "euler, unipc or dpmpp"),
-        Prediction::V => ("v at constant variance", "ddim"),
+        Prediction::V => ("v at constant variance", "ddim or dpmpp-sde"),
     };
     ensure!(
         kind.prediction() == preset(name)?.prediction(),

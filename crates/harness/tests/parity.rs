@@ -21,6 +21,7 @@ fn the_committed_cases_are_equal() {
         "schedulers/unipc",
         "schedulers/dpmpp",
         "schedulers/ddim",
+        "schedulers/dpmpp_sde",
         "cogvideox/cog_a",
         "trajectories/teacache",
         "trajectories/dbcache",

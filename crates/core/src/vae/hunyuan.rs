@@ -25,7 +25,7 @@ const RESAMPLING: [[usize; 3]; 3] = [[1, 2, 2], [2, 2, 2], [2, 2, 2]];
 
 /// Latent frames of a tile in time and from one tile to the next; a tile has one frame more in front, for the convolutions
 /// to see. Those of diffusers: 16 and 12 frames of video.
-const TILE_FRAMES: usize = 4;
+pub(super) const TILE_FRAMES: usize = 4;
 const TILE_FRAMES_STRIDE: usize = 3;
 
 /// HunyuanVideo's autoencoder with its weights on a device, in f32.

@@ -3,6 +3,7 @@
 pub mod cogvideox;
 mod conv;
 pub mod hunyuan;
+mod memory;
 mod norm;
 mod past;
 mod sizes;

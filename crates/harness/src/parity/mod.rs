@@ -116,7 +116,7 @@ pub fn compare(folder: &Path, device: &Device) -> Result<Vec<Finding>> {
             "wan_cfg_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_wan),
             "cogvideox_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_cogvideox),
             "hunyuan_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_hunyuan),
-            "scheduler_euler" | "scheduler_unipc" | "scheduler_dpmpp" | "scheduler_ddim" => {
+            "scheduler_euler" | "scheduler_unipc" | "scheduler_dpmpp" | "scheduler_ddim" | "scheduler_dpmpp_sde" => {
                 schedulers::compare(&mut case, &path, &json)
             }
             "video_metrics" => metrics::compare(&mut case, &path, &json),

@@ -99,7 +99,7 @@ impl WanVaeConfig {
         [1 << halvings, side, side]
     }
     /// Channels of each level.
-    pub(super) fn widths(&self) -> Vec<usize> {
+    pub(in crate::vae) fn widths(&self) -> Vec<usize> {
         self.multiples.iter().map(|multiple| multiple * self.base).collect()
     }
 }
