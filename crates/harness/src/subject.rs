@@ -82,7 +82,7 @@ pub fn settle(experiment: Experiment) -> Result<Experiment> {
 
 fn substituted(mut experiment: Experiment) -> Result<Experiment> {
     let name = &experiment.model.name;
-    let config = sizes_of(&experiment.model)?;
+    let config = sizes_of(name, experiment.model.weights.as_deref())?;
     let on_cpu = experiment.model.device == "cpu";
     let is_embedded = mini::find(name).is_some();
     ensure!(
@@ -115,9 +115,9 @@ fn substituted(mut experiment: Experiment) -> Result<Experiment> {
 ///
 /// # Errors
 /// When the model is not known, or the checkpoint is of another.
-fn sizes_of(model: &WireModel) -> Result<Config> {
-    let asked = preset(&model.name)?;
-    let Some(path) = &model.weights else { return Ok(asked) };
+pub fn sizes_of(model: &str, weights: Option<&Path>) -> Result<Config> {
+    let asked = preset(model)?;
+    let Some(path) = weights else { return Ok(asked) };
     let found = Config::beside(&Checkpoint::find(path).transformer)?.unwrap_or(asked.clone());
     let is_other = found.name() != asked.name() && Config::preset(found.name()).is_some();
     ensure!(
@@ -213,7 +213,7 @@ impl Subject {
                 decoder: Some(Decoder::Patches(codec)),
             });
         }
-        let config = sizes_of(model)?;
+        let config = sizes_of(&model.name, model.weights.as_deref())?;
         let (fps, at_once) = (config.fps(), VaeConfig::published(&config).frames_at_once());
         let mut decoder = None;
         let (transformer, weights, trained) = match &model.weights {

@@ -231,7 +231,7 @@ fn cogvideox_goes_from_a_prompt_to_an_mp4_by_the_files_of_its_checkpoint() {
     let changes = [
         ("wan-mini", "cogvideox-5b"),
         ("frames = 5", "frames = 9"),
-        ("\"unipc\"", "\"ddim\""),
+        ("\"unipc\"", "\"dpmpp-sde\""),
         ("shift = 3.0", "shift = 1.0"),
     ];
     let experiment = changes
