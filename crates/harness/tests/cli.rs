@@ -418,8 +418,14 @@ fn a_checkpoint_that_is_not_the_experiments_is_refused_with_what_it_is() {
             && message.contains("wan2.1-t2v-1.3b (Wan, 30 blocks of width 1536)"),
         "{message}"
     );
-    // Without its config.json the keys tell.
+    // Without its config.json that of the autoencoder tells, and without both the keys.
     std::fs::remove_file(folder.path().join("hunyuan/transformer/config.json")).unwrap();
+    let message = refused(folder.path(), &["sweep", "tiny.toml", "--weights", "hunyuan"]);
+    assert!(
+        message.contains("vae/config.json: not the `config.json` of Wan's autoencoder"),
+        "{message}"
+    );
+    std::fs::remove_dir_all(folder.path().join("hunyuan/vae")).unwrap();
     let message = refused(folder.path(), &["sweep", "tiny.toml", "--weights", "hunyuan"]);
     assert!(
         message.contains("they look like HunyuanVideo in diffusers' keys"),
