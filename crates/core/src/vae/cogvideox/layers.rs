@@ -177,6 +177,10 @@ impl Up {
 }
 
 /// A layer of the encoder or of the decoder.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are some forty, most of them the largest"
+)]
 pub(super) enum Layer {
     Conv(Causal),
     Residual(Residual),
