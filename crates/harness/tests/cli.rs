@@ -394,6 +394,8 @@ fn a_fake_checkpoint_of_every_model_runs_by_the_way_of_a_real_one_and_every_row_
         assert!(shown.starts_with("SUBSTITUTED: random weights, seed 0; "), "{shown}");
         let listed = succeeds(folder.path(), &["list", "tiny.toml", "--weights", "weights"]);
         assert!(listed.contains("memory: at least"), "{listed}");
+        let has_decoder = layout == "diffusers"; // the authors' are pickles
+        assert_eq!(listed.contains("; then decoding "), has_decoder, "{listed}");
         let (runs, _) = record::load(&recording(folder.path())).unwrap();
         assert_eq!(runs.len(), 2, "{model}, {layout}");
         for run in runs {
