@@ -60,7 +60,7 @@ impl Norm {
             return x;
         };
         let latent = latent.expect("the decoder's norms are given the latent");
-        // The reference enlarges the latent first: a convolution of single pixels gives the same, at a cost of size².
+        // The reference enlarges the latent first; a convolution of single pixels gives the same before, on fewer of them.
         let of_pixels = |conv: &Conv| enlarged(conv.forward(latent.clone(), [0; 2]), size);
         x * of_pixels(scale) + of_pixels(shift)
     }
