@@ -15,7 +15,7 @@ pub fn step<Z: Feature>([now, next]: [f32; 2], v: &Z, latent: Z) -> Z {
 }
 
 /// α and σ of a share of noise.
-fn parts(share: f32) -> [f64; 2] {
+pub(crate) fn parts(share: f32) -> [f64; 2] {
     let (data, noise) = (1.0 - share as f64, share as f64);
     let length = data.hypot(noise);
     [data / length, noise / length]

@@ -1,6 +1,7 @@
 //! The one sampling loop: every video of the project comes out of it, cached or not.
 
 use crate::models::Chain;
+use crate::noise;
 use crate::sampler::{Sampler, SamplerKind};
 use crate::schedule::Schedule;
 use crate::tensors::Latent;
@@ -110,6 +111,8 @@ pub struct Job<'a, Cond> {
     pub guidance: Guidance,
     /// Initial noise, of one video even when the guidance is batched.
     pub noise: Latent,
+    /// Seed of the noise that a solver adds on its way, if it does.
+    pub seed: u64,
     /// A condition for each pass of a step: `[cond]`, `[cond, uncond]`, or for batched guidance one whose
     /// batch is `[cond, uncond]`.
     pub conds: &'a [Cond],
@@ -160,20 +163,21 @@ where
         schedule,
         sampler,
         guidance,
-        noise,
+        noise: initial,
+        seed,
         conds,
     } = job;
     assert_eq!(conds.len(), run.branches, "one condition for each pass of a step");
     let claim = policy.begin(&run)?;
     claim.check(&run)?;
-    let device = noise.0.device();
+    let device = initial.0.device();
     device.sync().expect("the device works before the run");
 
     let start = Instant::now();
     let signals = claim.time_signal.map(|signal| dit.time_signals(signal, &run.timesteps));
     let mut store = Store::new(run, &claim, signals.unwrap_or_default())?;
     let mut sampler = Sampler::new(sampler, &schedule);
-    let mut latent = noise;
+    let mut latent = initial;
     for step in 0..schedule.steps() {
         let full = store.run().is_full(step);
         let input = match guidance {
@@ -191,7 +195,7 @@ where
             predictions.push(pass(dit, policy, &mut store, at, &input, cond, &predictions)?);
         }
         let velocity = guided(guidance, schedule.scale(guidance.scale(), step), predictions);
-        latent = sampler.step(step, &velocity, latent);
+        latent = sampler.step(step, &velocity, latent, || noise::of_step(seed, step, &velocity));
         observe(StepReport { step, latent: &latent });
     }
     device.sync().expect("the device finishes the run");

@@ -8,6 +8,7 @@ mod ddim;
 pub mod denoise;
 pub mod device;
 pub mod dpmpp;
+pub mod dpmpp_sde;
 pub mod fake;
 pub mod inventory;
 pub mod kernels;

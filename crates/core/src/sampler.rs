@@ -2,6 +2,7 @@
 
 use crate::ddim;
 use crate::dpmpp::{Dpmpp, SecondOrder};
+use crate::dpmpp_sde::DpmppSde;
 use crate::schedule::{Grid, Schedule};
 use crate::unipc::Unipc;
 use mixcache_policies::chain::Feature;
@@ -28,6 +29,8 @@ pub enum SamplerKind {
     Dpmpp,
     /// DDIM (arXiv 2010.02502), for models that predict v: CogVideoX.
     Ddim,
+    /// DPM-Solver++ of order 2 that adds noise in every step (arXiv 2211.01095, SDE): CogVideoX-5B as its authors show it.
+    DpmppSde,
 }
 
 impl SamplerKind {
@@ -37,14 +40,14 @@ impl SamplerKind {
             SamplerKind::Euler => Grid::Flow,
             SamplerKind::Unipc => Grid::Wan,
             SamplerKind::Dpmpp => Grid::WanDpmpp,
-            SamplerKind::Ddim => Grid::CogVideoX,
+            SamplerKind::Ddim | SamplerKind::DpmppSde => Grid::CogVideoX,
         }
     }
     /// What a model must predict for it.
     pub fn prediction(self) -> Prediction {
         match self {
             SamplerKind::Euler | SamplerKind::Unipc | SamplerKind::Dpmpp => Prediction::Flow,
-            SamplerKind::Ddim => Prediction::V,
+            SamplerKind::Ddim | SamplerKind::DpmppSde => Prediction::V,
         }
     }
 }
@@ -65,6 +68,8 @@ pub enum Sampler<Z> {
         /// Shares of noise of the run.
         sigmas: Vec<f32>,
     },
+    /// Predictor over two predictions, and fresh noise.
+    DpmppSde(DpmppSde<Z>),
 }
 
 impl<Z: Feature> Sampler<Z> {
@@ -79,6 +84,7 @@ impl<Z: Feature> Sampler<Z> {
             SamplerKind::Ddim => Sampler::Ddim {
                 sigmas: schedule.sigmas.clone(),
             },
+            SamplerKind::DpmppSde => Sampler::DpmppSde(DpmppSde::new(&schedule.sigmas)),
         }
     }
     /// UniPC of an order from 1 to 3.
@@ -90,13 +96,15 @@ impl<Z: Feature> Sampler<Z> {
         Sampler::Dpmpp(Dpmpp::new(&schedule.sigmas, order, second))
     }
     /// The latent after step `i`, given the one before it and what the model predicted there. Steps must
-    /// be taken in order: a multistep solver remembers the earlier ones.
-    pub fn step(&mut self, i: usize, prediction: &Z, latent: Z) -> Z {
+    /// be taken in order: a multistep solver remembers the earlier ones. `fresh` draws standard normal noise for this
+    /// step; most solvers take none.
+    pub fn step(&mut self, i: usize, prediction: &Z, latent: Z, fresh: impl FnOnce() -> Z) -> Z {
         match self {
             Sampler::Euler { sigmas } => latent.add_scaled(sigmas[i + 1] - sigmas[i], prediction),
             Sampler::Unipc(unipc) => unipc.step(i, prediction, latent),
             Sampler::Dpmpp(dpmpp) => dpmpp.step(i, prediction, latent),
             Sampler::Ddim { sigmas } => ddim::step([sigmas[i], sigmas[i + 1]], prediction, latent),
+            Sampler::DpmppSde(dpmpp) => dpmpp.step(i, prediction, latent, fresh),
         }
     }
 }

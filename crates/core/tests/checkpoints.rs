@@ -6,6 +6,7 @@ use mixcache_core::inventory::{Asked, KeyLayout, by_tensor};
 use mixcache_core::models::{Chain, Config, Prompt};
 use mixcache_core::noise::noise;
 use mixcache_core::tensors::Latent;
+use mixcache_core::vae::{Vae, VaeConfig};
 use mixcache_core::weights::{Weights, WeightsError};
 use mixcache_policies::chain::Dit;
 use std::collections::BTreeMap;
@@ -20,6 +21,12 @@ const PUBLISHED: [(&str, usize); 4] = [
     ("hunyuan-video", 12_821_012_544),
     ("cogvideox-5b", 5_570_283_072),
 ];
+/// A model, what its autoencoder is recorded as, and the number of its parameters in diffusers.
+const AUTOENCODERS: [(&str, &str, usize); 3] = [
+    ("wan2.1-t2v-1.3b", "wan2.1-vae", 126_892_531),
+    ("hunyuan-video", "hunyuan-video-vae", 246_478_803),
+    ("cogvideox-5b", "cogvideox-5b-vae", 215_583_907),
+];
 
 fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)
@@ -33,11 +40,29 @@ fn shapes(asked: &[Asked]) -> BTreeMap<String, Vec<usize>> {
         .collect()
 }
 
+/// Names and shapes in the recorded lists' form, with how many there are of each.
+fn counted(asked: &[Asked]) -> Vec<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for (key, shape) in shapes(asked) {
+        *counts.entry(format!("{} {shape:?}", of_any_block(&key))).or_default() += 1;
+    }
+    counts.iter().map(|(tensor, n)| format!("{n} × {tensor}")).collect()
+}
+
+/// The list that was recorded of a model.
+fn recorded(name: &str) -> Vec<String> {
+    let list = fs::read_to_string(golden(&format!("keys/{name}.txt"))).unwrap();
+    let mut lines: Vec<String> = list.lines().map(str::to_string).collect();
+    lines.sort_by_key(|line| line.split_once("× ").unwrap().1.to_string());
+    lines
+}
+
 /// `blocks.7.…` as `blocks.N.…`, as the recorded lists have it.
 fn of_any_block(key: &str) -> String {
     let mut parts: Vec<&str> = key.split('.').collect();
     for i in 1..parts.len() {
-        if parts[i - 1].ends_with("blocks") && parts[i].parse::<usize>().is_ok() {
+        let is_list = parts[i - 1].ends_with("blocks") || parts[i - 1] == "resnets";
+        if is_list && parts[i].parse::<usize>().is_ok() {
             parts[i] = "N";
         }
     }
@@ -48,18 +73,12 @@ fn of_any_block(key: &str) -> String {
 fn published_checkpoints_have_the_tensors_that_diffusers_gives_these_models() {
     for (name, _) in PUBLISHED {
         let asked = Config::preset(name).unwrap().inventory(KeyLayout::Diffusers);
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for (key, shape) in shapes(&asked) {
-            *counts.entry(format!("{} {shape:?}", of_any_block(&key))).or_default() += 1;
-        }
-        let ours: Vec<String> = counts.iter().map(|(tensor, n)| format!("{n} × {tensor}")).collect();
-        let mut recorded: Vec<String> = fs::read_to_string(golden(&format!("keys/{name}.txt")))
-            .unwrap()
-            .lines()
-            .map(str::to_string)
-            .collect();
-        recorded.sort_by_key(|line| line.split_once("× ").unwrap().1.to_string());
-        assert_eq!(ours, recorded, "{name}");
+        assert_eq!(counted(&asked), recorded(name), "{name}");
+    }
+    for (model, name, parameters) in AUTOENCODERS {
+        let asked = VaeConfig::published(&Config::preset(model).unwrap()).inventory();
+        assert_eq!(counted(&asked), recorded(name), "{name}");
+        assert_eq!(asked.iter().map(Asked::len).sum::<usize>(), parameters, "{name}");
     }
 }
 
@@ -148,6 +167,19 @@ fn a_tiny_checkpoint_of_each_model_loads_like_a_real_one_and_is_the_same_model_i
         assert!(original.iter().all(|x| x.is_finite()), "{name}");
         assert!(original.iter().any(|x| x.abs() > 0.01), "{name}");
         assert_eq!(original, diffusers, "{name}");
+    }
+}
+
+#[test]
+fn the_autoencoder_of_a_tiny_checkpoint_decodes_its_latents() {
+    for (name, _, _) in AUTOENCODERS {
+        let (root, model) = (faked(name, KeyLayout::Diffusers), Config::preset(name).unwrap());
+        let vae = Vae::open(&model, &root.path().join("vae"), &Device::flex()).unwrap();
+        let shape = [1, model.latent_channels(), 3, 2, 3];
+        let frames = vae.decode(&Latent::from_host(noise(3, &shape), shape, &Device::flex()));
+        assert_eq!(frames.dims(), [9, 16, 24, 3], "{name}");
+        let values: Vec<f32> = frames.into_data().try_to_vec().unwrap();
+        assert!(values.iter().all(|x| x.is_finite()) && values[0] != values[1], "{name}");
     }
 }
 

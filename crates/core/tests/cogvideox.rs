@@ -35,8 +35,19 @@ fn cond(cogvideox: &CogVideoX, value: f32) -> CogVideoXCond {
 
 /// Four DDIM steps with guidance 6.
 fn run(cogvideox: &CogVideoX, policy: &mut dyn CachePolicy, guidance: Guidance) -> Outcome {
+    run_by(SamplerKind::Ddim, 1, cogvideox, policy, guidance)
+}
+
+/// Four steps of any solver with guidance 6; the seed is that of added noise.
+fn run_by(
+    sampler: SamplerKind,
+    seed: u64,
+    cogvideox: &CogVideoX,
+    policy: &mut dyn CachePolicy,
+    guidance: Guidance,
+) -> Outcome {
     let chain = cogvideox.on([2, 4, 4], guidance.batch(), TEXT).unwrap();
-    let schedule = Schedule::new(SamplerKind::Ddim.grid(), 4, 1.0);
+    let schedule = Schedule::new(sampler.grid(), 4, 1.0);
     let both = vec![cond(cogvideox, 1.0), cond(cogvideox, -0.5)];
     let conds = match guidance {
         Guidance::Batched { .. } => vec![CogVideoXCond::batch(both)],
@@ -46,9 +57,10 @@ fn run(cogvideox: &CogVideoX, policy: &mut dyn CachePolicy, guidance: Guidance) 
     let job = Job {
         run: run_of(&chain, &schedule, guidance, CacheLimits::NONE, Default::default()),
         schedule,
-        sampler: SamplerKind::Ddim,
+        sampler,
         guidance,
         noise: Latent::from_host(noise(1, &shape), shape, cogvideox.device()),
+        seed,
         conds: &conds,
     };
     denoise(&chain, policy, job, &mut |_| {}).unwrap()
@@ -72,6 +84,19 @@ fn one_pass_over_both_branches_is_two_passes() {
     let distance = relative_l2(&latent(Guidance::Batched { scale: 6.0 }), &latent(TWO_PASS));
     // Sums in another order, through four steps.
     assert!(distance < 1e-5, "{distance:e}");
+}
+
+#[test]
+fn a_solver_that_adds_noise_adds_the_same_with_and_without_a_cache() {
+    let cogvideox = recorded(FloatDType::F32);
+    let latent = |seed, policy: &mut dyn CachePolicy| {
+        let outcome = run_by(SamplerKind::DpmppSde, seed, &cogvideox, policy, TWO_PASS);
+        outcome.latent.to_host()
+    };
+    let uncached = latent(1, &mut Off::default());
+    let mut every: Step = serde_json::from_str(r#"{"interval": 1}"#).unwrap(); // stores, reuses nothing
+    assert_eq!(latent(1, &mut every), uncached);
+    assert_ne!(latent(2, &mut Off::default()), uncached);
 }
 
 #[test]

@@ -40,6 +40,7 @@ fn run(wan: &Wan, policy: &mut dyn CachePolicy, limits: CacheLimits) -> Result<O
         sampler: SamplerKind::Unipc,
         guidance: GUIDANCE,
         noise: Latent::from_host(noise(1, &shape), shape, wan.device()),
+        seed: 1,
         conds: &conds(wan),
     };
     denoise(&chain, policy, job, &mut |_| {})
@@ -138,6 +139,7 @@ fn random_weights_run_like_real_ones() {
         sampler: SamplerKind::Euler,
         guidance: Guidance::None,
         noise: Latent::from_host(noise(1, &chain.latent_shape()), chain.latent_shape(), wan.device()),
+        seed: 1,
         conds: &[wan.condition(Tensor::ones([1, 3, 64], wan.device())).unwrap()],
     };
     let outcome = denoise(&chain, &mut Whole(None), job, &mut |_| {}).unwrap();

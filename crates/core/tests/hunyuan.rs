@@ -62,6 +62,7 @@ fn run(hunyuan: &Hunyuan, guidance: f32, threshold: f64) -> Outcome {
         sampler: SamplerKind::Euler,
         guidance: Guidance::None,
         noise: Latent::from_host(noise(1, &shape), shape, hunyuan.device()),
+        seed: 1,
         conds: &[hunyuan.condition(prompt(hunyuan, 1.0), guidance).unwrap()],
     };
     denoise(&chain, &mut tea, job, &mut |_| {}).unwrap()

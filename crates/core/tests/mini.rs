@@ -52,6 +52,7 @@ fn follows_its_recorded_trajectory(name: &str, scale: f32) {
         sampler: SamplerKind::Euler,
         guidance,
         noise: Latent::from_host(file.floats("noise").unwrap(), chain.latent_shape(), &device),
+        seed: 1,
         conds: &conds[..guidance.branches()],
     };
     let flops = job.run.total_flops();

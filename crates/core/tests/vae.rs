@@ -5,7 +5,9 @@ use mixcache_core::models::Config;
 use mixcache_core::models::reference::relative_l2;
 use mixcache_core::noise::noise;
 use mixcache_core::tensors::Latent;
-use mixcache_core::vae::{HunyuanVae, HunyuanVaeConfig, Tiling, Vae, WanVae, WanVaeConfig};
+use mixcache_core::vae::{
+    CogVideoXVae, CogVideoXVaeConfig, HunyuanVae, HunyuanVaeConfig, Tiling, Vae, WanVae, WanVaeConfig,
+};
 use mixcache_core::weights::Weights;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
@@ -34,6 +36,14 @@ fn hunyuan() -> HunyuanVae {
     let config = HunyuanVaeConfig::parse(&fs::read_to_string(case.join("config.json")).unwrap()).unwrap();
     let weights = Weights::open(&case.join("diffusers.safetensors")).unwrap();
     HunyuanVae::load(config, weights, &Device::flex()).unwrap()
+}
+
+/// Latents of 4 channels; frames, rows and columns are 4, 8 and 8 of the video.
+fn cogvideox() -> CogVideoXVae {
+    let case = golden("cogvideox_vae/cogvae_a");
+    let config = CogVideoXVaeConfig::parse(&fs::read_to_string(case.join("config.json")).unwrap()).unwrap();
+    let weights = Weights::open(&case.join("diffusers.safetensors")).unwrap();
+    CogVideoXVae::load(config, weights, &Device::flex()).unwrap()
 }
 
 fn latent(frames: usize, rows: usize, columns: usize) -> Latent {
@@ -69,12 +79,34 @@ fn a_frame_of_wan_does_not_depend_on_later_ones() {
 }
 
 #[test]
+fn a_batch_of_cogvideox_does_not_depend_on_later_ones() {
+    let (vae, whole) = (cogvideox(), latent(7, 2, 3));
+    let video = vae.decode(&whole);
+    assert_eq!(video.dims(), [1, 3, 25, 16, 24]);
+    for count in [3, 5] {
+        let begun = floats(vae.decode(&frames(&whole, 0, count)));
+        let expected = floats(video.clone().narrow(2, 0, 4 * count - 3));
+        assert_eq!(begun, expected, "{count} latent frames");
+    }
+    let encoded = vae.encode(video.clone());
+    let begun = vae.encode(video.narrow(2, 0, 9));
+    assert_eq!(begun.to_host(), frames(&encoded, 0, 3).to_host());
+}
+
+#[test]
 fn one_tile_that_covers_everything_changes_nothing() {
     let z = latent(2, 4, 6);
-    let (mut wan, mut hunyuan) = (wan(), hunyuan());
-    let whole = [floats(wan.decode(&z)), floats(hunyuan.decode(&z))];
-    (wan.tiling, hunyuan.tiling) = (Some(Tiling { side: 24, stride: 16 }), None);
-    assert_eq!([floats(wan.decode(&z)), floats(hunyuan.decode(&z))], whole);
+    let (mut wan, mut hunyuan, mut cogvideox) = (wan(), hunyuan(), cogvideox());
+    let decoded = |wan: &WanVae, hunyuan: &HunyuanVae, cogvideox: &CogVideoXVae| {
+        [wan.decode(&z), hunyuan.decode(&z), cogvideox.decode(&z)].map(floats)
+    };
+    let whole = decoded(&wan, &hunyuan, &cogvideox);
+    let tile = |side| Tiling {
+        side: [side; 2],
+        stride: [side - 8; 2],
+    };
+    (wan.tiling, hunyuan.tiling, cogvideox.tiling) = (Some(tile(24)), None, Some(tile(48)));
+    assert_eq!(decoded(&wan, &hunyuan, &cogvideox), whole);
 }
 
 #[test]
@@ -82,7 +114,10 @@ fn tiles_of_wan_are_close_to_the_whole_frame() {
     let z = latent(2, 16, 16);
     let mut vae = wan();
     let whole = floats(vae.decode(&z));
-    vae.tiling = Some(Tiling { side: 48, stride: 32 });
+    vae.tiling = Some(Tiling {
+        side: [48; 2],
+        stride: [32; 2],
+    });
     let tiled = floats(vae.decode(&z));
     let distance = relative_l2(&tiled, &whole);
     // A tile attends to its own pixels alone, and sees zeros beyond its borders. Tiles out of place would be as far from the

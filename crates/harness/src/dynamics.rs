@@ -104,6 +104,7 @@ where
         sampler: job.sampler,
         guidance: job.guidance,
         noise: job.noise,
+        seed: job.seed,
     };
     let mut latents = vec![job.noise.clone()];
     denoise(&watched, &mut Off::default(), job, &mut |report| {
@@ -324,6 +325,7 @@ mod tests {
             sampler: SamplerKind::Euler,
             guidance,
             noise: Latent::from_host(noise(1, &shape), shape, &device),
+            seed: 1,
             conds: &conds,
         };
         let mut path = vec![job().noise];

@@ -87,7 +87,7 @@ pub struct WireModel {
     /// `f32`, `f16` or `bf16`.
     #[serde(default = "f32")]
     pub dtype: String,
-    /// Decode large frames in tiles where the authors decode whole ones (Wan): less memory, faint seams.
+    /// Decode large frames in tiles where the authors decode whole ones (Wan, CogVideoX): less memory, faint seams.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub vae_tiles: bool,
 }
@@ -115,7 +115,7 @@ pub struct WireVideo {
 #[derive(Copy, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WireSampler {
-    /// `euler`, `unipc` or `dpmpp` for flows, `ddim` for CogVideoX.
+    /// `euler`, `unipc` or `dpmpp` for flows, `ddim` or `dpmpp-sde` for CogVideoX.
     pub kind: SamplerKind,
     /// Steps.
     pub steps: usize,

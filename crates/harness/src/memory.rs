@@ -1,5 +1,6 @@
 //! What a run needs at least of the memory of its device, before anything is loaded.
 
+use crate::checkpoint::Checkpoint;
 use crate::experiment::Experiment;
 use crate::machine::Machine;
 use crate::runner::Runner;
@@ -7,6 +8,7 @@ use crate::subject::{Subject, dtype};
 use anyhow::{Result, ensure};
 use mixcache_core::inventory::{Asked, KeyLayout};
 use mixcache_core::models::{Chain, Config};
+use mixcache_core::vae::VaeConfig;
 use std::fmt;
 use std::process::Command;
 
@@ -15,13 +17,16 @@ const GIB: f64 = (1u64 << 30) as f64;
 /// Memory of a device that a run cannot do without.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub struct Need {
-    /// The transformer's weights, each in the dtype it is kept in.
+    /// The transformer's weights, and those of the video autoencoder where the checkpoint has one, each in the dtype it is
+    /// kept in.
     pub weights_bytes: u64,
     /// What stands at once in the widest unit of a pass: hidden state, its normed copy, and the feed-forward's inner
     /// one, or queries, keys, values and their mixture. A back end may hold more.
     pub pass_bytes: u64,
     /// What the policy claims that claims most.
     pub cache_bytes: u64,
+    /// What stands at once where decoding is widest, behind the last pass, when the cache is gone.
+    pub decode_bytes: u64,
 }
 
 impl Need {
@@ -40,7 +45,14 @@ impl Need {
             weights_bytes: asked.iter().map(Asked::device_bytes).sum(),
             pass_bytes: 0,
             cache_bytes: 0,
+            decode_bytes: 0,
         };
+        if let Some(vae) = autoencoder(experiment, &subject.model.config())? {
+            let video = experiment.video;
+            let size = [video.frames, video.height, video.width];
+            need.weights_bytes += vae.inventory().iter().map(Asked::device_bytes).sum::<u64>();
+            need.decode_bytes = vae.decode_bytes(size, experiment.model.vae_tiles);
+        }
         let tokens = |prompt: &&String| subject.chain(1, prompt).map_or(0, |chain| chain.hidden_shape()[1]);
         let prompts = experiment.runs.prompts.iter();
         let longest = prompts.max_by_key(tokens).expect("an experiment has prompts"); // holds most
@@ -56,7 +68,7 @@ impl Need {
     }
     /// All of it.
     pub fn bytes(&self) -> u64 {
-        self.weights_bytes + self.pass_bytes + self.cache_bytes
+        self.weights_bytes + (self.pass_bytes + self.cache_bytes).max(self.decode_bytes)
     }
     /// Refuses a run that its device cannot hold.
     ///
@@ -70,7 +82,7 @@ impl Need {
         ensure!(
             self.bytes() <= capacity_bytes,
             "{} in {} does not fit: it needs {self}, and device {} has {:.1} GiB. Choose another device or dtype, a smaller \
-             `[video]`, or policies that hold less",
+             `[video]`, `vae_tiles = true`, or policies that hold less",
             model.name,
             model.dtype,
             model.device,
@@ -90,8 +102,19 @@ impl fmt::Display for Need {
             gib(self.weights_bytes),
             gib(self.pass_bytes),
             gib(self.cache_bytes)
-        )
+        )?;
+        match self.decode_bytes {
+            0 => Ok(()),
+            bytes => write!(f, "; then decoding {:.2}", gib(bytes)),
+        }
     }
+}
+
+/// Sizes of the autoencoder that a checkpoint has.
+fn autoencoder(experiment: &Experiment, model: &Config) -> Result<Option<VaeConfig>> {
+    let weights = experiment.model.weights.as_deref();
+    let found = weights.and_then(|path| Checkpoint::find(path).vae.ok());
+    Ok(found.map(|path| VaeConfig::of(model, &path)).transpose()?)
 }
 
 fn pass_bytes(chain: &impl Chain, config: &Config) -> u64 {
@@ -144,13 +167,14 @@ mod tests {
             weights_bytes: 1 << 50,
             pass_bytes: 1 << 31,
             cache_bytes: 1 << 30,
+            decode_bytes: 1 << 30,
         };
         // Where the system does not say how much memory it has, nothing is refused.
         if capacity_bytes("cpu").is_some() {
             let refused = need.check(&experiment).unwrap_err().to_string();
             for part in [
                 "wan-mini in f32 does not fit",
-                "weights 1048576.00, a pass 2.00, the largest cache 1.00",
+                "at least 1048579.00 GiB: weights 1048576.00, a pass 2.00, the largest cache 1.00; then decoding 1.00",
             ] {
                 assert!(refused.contains(part), "{refused}");
             }
@@ -159,6 +183,7 @@ mod tests {
             weights_bytes: 1 << 20,
             pass_bytes: 1,
             cache_bytes: 1,
+            decode_bytes: 0,
         };
         assert!(fits.check(&experiment).is_ok());
     }

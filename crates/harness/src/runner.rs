@@ -70,6 +70,8 @@ pub struct Prepared<'a> {
     pub guidance: Guidance,
     /// Initial noise.
     pub noise: Latent,
+    /// Seed of the noise that a solver adds on its way, if it does.
+    pub seed: u64,
     /// A condition for each pass of a step.
     pub conds: Vec<Cond>,
 }
@@ -84,6 +86,7 @@ impl Prepared<'_> {
             sampler: self.sampler,
             guidance: self.guidance,
             noise,
+            seed: self.seed,
             conds,
         }
     }
@@ -218,6 +221,7 @@ impl<'a> Runner<'a> {
             sampler,
             guidance,
             noise,
+            seed,
             conds,
         })
     }

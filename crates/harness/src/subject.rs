@@ -15,12 +15,12 @@ use mixcache_core::models::{Cond, Config, Model, ModelChain, Prompt};
 use mixcache_core::sampler::Prediction;
 use mixcache_core::tensors::Latent;
 use mixcache_core::text::{TextStates, Vocabulary};
-use mixcache_core::vae::{Tiling, Vae};
+use mixcache_core::vae::{Vae, VaeConfig};
 use mixcache_core::weights::Weights;
 use mixcache_core::{device, noise::noise};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Latent frames, rows and columns of the video autoencoders of Wan and of HunyuanVideo: `(f − 1)/4 + 1`,
+/// Latent frames, rows and columns of the video autoencoders of all models: `(f − 1)/4 + 1`,
 /// `h/8`, `w/8`.
 const STRIDES: [usize; 3] = [4, 8, 8];
 
@@ -70,7 +70,7 @@ pub fn settle(experiment: Experiment) -> Result<Experiment> {
     let (name, kind) = (&settled.model.name, settled.sampler.kind);
     let (expected, known) = match preset(name)?.prediction() {
         Prediction::Flow => ("the velocity of a flow", "euler, unipc or dpmpp"),
-        Prediction::V => ("v at constant variance", "ddim"),
+        Prediction::V => ("v at constant variance", "ddim or dpmpp-sde"),
     };
     ensure!(
         kind.prediction() == preset(name)?.prediction(),
@@ -82,7 +82,7 @@ pub fn settle(experiment: Experiment) -> Result<Experiment> {
 
 fn substituted(mut experiment: Experiment) -> Result<Experiment> {
     let name = &experiment.model.name;
-    let config = sizes_of(&experiment.model)?;
+    let config = sizes_of(name, experiment.model.weights.as_deref())?;
     let on_cpu = experiment.model.device == "cpu";
     let is_embedded = mini::find(name).is_some();
     ensure!(
@@ -97,7 +97,7 @@ fn substituted(mut experiment: Experiment) -> Result<Experiment> {
         if experiment.model.embeddings.is_none() {
             remarks.push("random text states for the prompts".into());
         }
-        if let Err(why) = autoencoder(&config, weights) {
+        if let Err(why) = Checkpoint::find(weights).vae {
             remarks.push(format!("latents are not decoded ({why})"));
         }
         experiment.substituted = remarks.join("; ");
@@ -115,9 +115,9 @@ fn substituted(mut experiment: Experiment) -> Result<Experiment> {
 ///
 /// # Errors
 /// When the model is not known, or the checkpoint is of another.
-fn sizes_of(model: &WireModel) -> Result<Config> {
-    let asked = preset(&model.name)?;
-    let Some(path) = &model.weights else { return Ok(asked) };
+pub fn sizes_of(model: &str, weights: Option<&Path>) -> Result<Config> {
+    let asked = preset(model)?;
+    let Some(path) = weights else { return Ok(asked) };
     let found = Config::beside(&Checkpoint::find(path).transformer)?.unwrap_or(asked.clone());
     let is_other = found.name() != asked.name() && Config::preset(found.name()).is_some();
     ensure!(
@@ -213,8 +213,8 @@ impl Subject {
                 decoder: Some(Decoder::Patches(codec)),
             });
         }
-        let config = sizes_of(model)?;
-        let fps = config.fps();
+        let config = sizes_of(&model.name, model.weights.as_deref())?;
+        let (fps, at_once) = (config.fps(), VaeConfig::published(&config).frames_at_once());
         let mut decoder = None;
         let (transformer, weights, trained) = match &model.weights {
             _ if hollow => (config.hollow(KeyLayout::Original, dtype).0, "none".into(), false),
@@ -223,8 +223,8 @@ impl Subject {
                 let weights = Weights::open(&checkpoint.transformer)?;
                 let is_random = weights.note(fake::NOTE).is_some();
                 let mut from = checkpoint.transformer.display().to_string();
-                if let Ok(path) = autoencoder(&config, path) {
-                    decoder = Some(Decoder::Vae(vae(&config, &path, model.vae_tiles, &device)?));
+                if let Ok(path) = &checkpoint.vae {
+                    decoder = Some(Decoder::Vae(vae(&config, path, model.vae_tiles, &device)?));
                     from += &format!(", decoder {}", path.display());
                 }
                 (config.load(weights, &device, dtype)?, from, !is_random)
@@ -241,8 +241,8 @@ impl Subject {
         };
         let [t, h, w] = STRIDES;
         ensure!(
-            video.frames % t == 1 && video.height.is_multiple_of(2 * h) && video.width.is_multiple_of(2 * w),
-            "`video`: found {} frames of {}×{}; expected 4n + 1 frames, height and width multiples of 16",
+            video.frames % at_once == 1 && video.height.is_multiple_of(2 * h) && video.width.is_multiple_of(2 * w),
+            "`video`: found {} frames of {}×{}; expected {at_once}n + 1 frames, height and width multiples of 16",
             video.frames,
             video.height,
             video.width
@@ -331,14 +331,6 @@ impl Subject {
 }
 
 /// The autoencoder of a model, whose latents must be the model's.
-/// The autoencoder in a checkpoint, or why there is none to decode with.
-fn autoencoder(model: &Config, checkpoint: &Path) -> Result<PathBuf, String> {
-    match model {
-        Config::CogVideoX(_) => Err("CogVideoX's autoencoder is not supported".into()),
-        _ => Checkpoint::find(checkpoint).vae,
-    }
-}
-
 fn vae(model: &Config, path: &Path, tiles: bool, device: &Device) -> Result<Vae> {
     let mut vae = Vae::open(model, path, device)?;
     let (channels, strides) = (vae.latent_channels(), vae.strides());
@@ -348,8 +340,8 @@ fn vae(model: &Config, path: &Path, tiles: bool, device: &Device) -> Result<Vae>
         "{}: found latents of {channels} channels and {strides:?} frames, rows and columns of pixels; the model's have {expected} channels and {STRIDES:?}: give the checkpoint's own autoencoder",
         path.display()
     );
-    if let (Vae::Wan(wan), true) = (&mut vae, tiles) {
-        wan.tiling = Some(Tiling::PUBLISHED);
+    if tiles {
+        vae.tile();
     }
     Ok(vae)
 }

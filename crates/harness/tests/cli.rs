@@ -363,7 +363,7 @@ fn on_checkpoint(model: &str, sampler: &str) -> TempDir {
     let policies = TINY.find("[[policy]]").unwrap();
     let text = [
         ("wan-mini", model),
-        ("frames = 16", "frames = 5"),
+        ("frames = 16", "frames = 9"),
         ("\"unipc\"", sampler),
         ("steps = 6", "steps = 3"),
     ]
@@ -394,6 +394,8 @@ fn a_fake_checkpoint_of_every_model_runs_by_the_way_of_a_real_one_and_every_row_
         assert!(shown.starts_with("SUBSTITUTED: random weights, seed 0; "), "{shown}");
         let listed = succeeds(folder.path(), &["list", "tiny.toml", "--weights", "weights"]);
         assert!(listed.contains("memory: at least"), "{listed}");
+        let has_decoder = layout == "diffusers"; // the authors' are pickles
+        assert_eq!(listed.contains("; then decoding "), has_decoder, "{listed}");
         let (runs, _) = record::load(&recording(folder.path())).unwrap();
         assert_eq!(runs.len(), 2, "{model}, {layout}");
         for run in runs {
@@ -418,8 +420,14 @@ fn a_checkpoint_that_is_not_the_experiments_is_refused_with_what_it_is() {
             && message.contains("wan2.1-t2v-1.3b (Wan, 30 blocks of width 1536)"),
         "{message}"
     );
-    // Without its config.json the keys tell.
+    // Without its config.json that of the autoencoder tells, and without both the keys.
     std::fs::remove_file(folder.path().join("hunyuan/transformer/config.json")).unwrap();
+    let message = refused(folder.path(), &["sweep", "tiny.toml", "--weights", "hunyuan"]);
+    assert!(
+        message.contains("vae/config.json: not the `config.json` of Wan's autoencoder"),
+        "{message}"
+    );
+    std::fs::remove_dir_all(folder.path().join("hunyuan/vae")).unwrap();
     let message = refused(folder.path(), &["sweep", "tiny.toml", "--weights", "hunyuan"]);
     assert!(
         message.contains("they look like HunyuanVideo in diffusers' keys"),

@@ -199,7 +199,7 @@ fn a_prompt_becomes_an_mp4_that_holds_every_frame() {
     let (done, shown) = generate(&["-o", "clip.mp4"]);
     assert!(!done && shown.contains("no autoencoder"), "{shown}");
     write_vae(&folder.path().join("checkpoint/vae"));
-    tiny::wan_text(&folder.path().join("checkpoint"));
+    tiny::t5(&folder.path().join("checkpoint"), "umt5", 64);
     let (done, shown) = generate(&["-o", "clip.mp4", "--policy", "step interval=2"]);
     assert!(done && !shown.contains("SUBSTITUTED"), "{shown}");
     assert!(
@@ -223,6 +223,67 @@ fn a_prompt_becomes_an_mp4_that_holds_every_frame() {
         let (done, shown) = generate(&more);
         assert!(!done && shown.contains(expected), "{shown}");
     }
+}
+
+#[test]
+fn cogvideox_goes_from_a_prompt_to_an_mp4_by_the_files_of_its_checkpoint() {
+    let folder = TempDir::new().unwrap();
+    let changes = [
+        ("wan-mini", "cogvideox-5b"),
+        ("frames = 5", "frames = 9"),
+        ("\"unipc\"", "\"dpmpp-sde\""),
+        ("shift = 3.0", "shift = 1.0"),
+    ];
+    let experiment = changes
+        .iter()
+        .fold(EXPERIMENT.to_string(), |text, (from, to)| text.replace(from, to));
+    fs::write(folder.path().join("decoded.toml"), &experiment).unwrap();
+    let mixcache = |arguments: &[&str]| {
+        let program = Command::new(env!("CARGO_BIN_EXE_mixcache"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .output();
+        let output = program.unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.success(), text.concat())
+    };
+    let (done, shown) = mixcache(&["fake-weights", "cogvideox-5b", "-o", "checkpoint"]);
+    assert!(
+        done && shown.contains("vae/diffusion_pytorch_model.safetensors"),
+        "{shown}"
+    );
+    tiny::t5(&folder.path().join("checkpoint"), "t5", 48);
+    let generate = [
+        "generate",
+        "decoded.toml",
+        "--weights",
+        "checkpoint",
+        "--prompt",
+        "a red fox",
+        "--policy",
+        "step interval=2",
+        "-o",
+        "clip.mp4",
+    ];
+    let (done, shown) = mixcache(&generate);
+    assert!(done && shown.contains("9 frames of 48×32 in clip.mp4"), "{shown}");
+    assert!(
+        !shown.contains("random text") && !shown.contains("not decoded"),
+        "{shown}"
+    );
+    let clip = fs::read(folder.path().join("clip.mp4")).unwrap();
+    assert_eq!(&clip[4..8], b"ftyp");
+    // Its latent frames are decoded in pairs behind the first.
+    fs::write(
+        folder.path().join("decoded.toml"),
+        experiment.replace("frames = 9", "frames = 13"),
+    )
+    .unwrap();
+    let (done, shown) = mixcache(&generate);
+    assert!(
+        !done && shown.contains("found 13 frames") && shown.contains("expected 8n + 1 frames"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use mixcache_harness::record;
 use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
-use tiny::{encoder, tokenizer, wan_text};
+use tiny::{encoder, t5, tokenizer};
 
 /// A small model with the weights of a file: it needs text states of width 64.
 const EXPERIMENT: &str = r#"
@@ -100,8 +100,11 @@ fn refused(folder: &Path, arguments: &[&str]) -> String {
 /// transformer.
 fn prepared(model: &str) -> (TempDir, String) {
     let folder = TempDir::new().unwrap();
-    let encoders = if model == "wan-mini" { wan_text } else { hunyuan };
-    encoders(&folder.path().join("checkpoint"));
+    let checkpoint = folder.path().join("checkpoint");
+    match model {
+        "wan-mini" => t5(&checkpoint, "umt5", 64),
+        _ => hunyuan(&checkpoint),
+    }
     std::fs::write(folder.path().join("text.toml"), EXPERIMENT.replace("wan-mini", model)).unwrap();
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/models");
     let transformer = models.join(model).join(model).with_extension("safetensors");

@@ -21,6 +21,7 @@ fn the_committed_cases_are_equal() {
         "schedulers/unipc",
         "schedulers/dpmpp",
         "schedulers/ddim",
+        "schedulers/dpmpp_sde",
         "cogvideox/cog_a",
         "trajectories/teacache",
         "trajectories/dbcache",
@@ -37,6 +38,7 @@ fn the_committed_cases_are_equal() {
         "umt5",
         "wan_vae",
         "hunyuan_vae",
+        "cogvideox_vae",
     ] {
         assert!(measured(case) > 0, "nothing was compared for {case}");
     }

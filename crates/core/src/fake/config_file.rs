@@ -5,6 +5,7 @@ use crate::models::Config;
 use crate::models::cogvideox::CogVideoXConfig;
 use crate::models::hunyuan::HunyuanConfig;
 use crate::models::wan::WanConfig;
+use crate::vae::VaeConfig;
 use serde_json::{Value, json};
 
 /// As the model's authors, or diffusers, write it.
@@ -16,6 +17,18 @@ pub fn json(config: &Config, layout: KeyLayout) -> Value {
         (Config::Hunyuan(config), KeyLayout::Diffusers) => hunyuan_diffusers(config),
         (Config::CogVideoX(config), _) => cogvideox(config), // the authors' checkpoint comes with none
     }
+}
+
+/// That of an autoencoder, as diffusers writes it.
+pub fn vae_json(config: &VaeConfig) -> Value {
+    let (class, sizes) = match config {
+        VaeConfig::Wan(config) => ("AutoencoderKLWan", serde_json::to_value(config)),
+        VaeConfig::Hunyuan(config) => ("AutoencoderKLHunyuanVideo", serde_json::to_value(config)),
+        VaeConfig::CogVideoX(config) => ("AutoencoderKLCogVideoX", serde_json::to_value(config)),
+    };
+    let mut json = sizes.expect("plain data");
+    json["_class_name"] = class.into();
+    json
 }
 
 fn wan(config: &WanConfig) -> Value {

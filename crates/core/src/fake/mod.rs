@@ -10,6 +10,7 @@ use crate::models::Config;
 use crate::models::cogvideox::CogVideoXConfig;
 use crate::models::hunyuan::HunyuanConfig;
 use crate::models::wan::WanConfig;
+use crate::vae::VaeConfig;
 use draw::Drawn;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, serialize_to_file};
@@ -104,10 +105,34 @@ pub fn tiny(config: &Config) -> Config {
     }
 }
 
-/// What the checkpoint of a model of these sizes consists of. A small one has as many files as the published one
-/// whose sizes are `full`.
+/// What the checkpoint of a model of these sizes consists of: its transformer and, in diffusers' layout, its video
+/// autoencoder, which the authors publish as a pickle. A small one has as many files as the published one whose sizes
+/// are `full`.
 pub fn components(config: &Config, full: &Config, layout: KeyLayout) -> Vec<Component> {
-    vec![transformer(config, full, layout)]
+    let decoder = (layout == KeyLayout::Diffusers).then(|| {
+        let published = VaeConfig::published(full);
+        match config == full {
+            true => autoencoder(published),
+            false => autoencoder(published.tiny()),
+        }
+    });
+    std::iter::once(transformer(config, full, layout))
+        .chain(decoder)
+        .collect()
+}
+
+fn autoencoder(config: VaeConfig) -> Component {
+    Component {
+        folder: "vae",
+        stem: "diffusion_pytorch_model",
+        asked: config.inventory(),
+        dtype: match config {
+            VaeConfig::Wan(_) | VaeConfig::Hunyuan(_) => Dtype::F32,
+            VaeConfig::CogVideoX(_) => Dtype::BF16,
+        },
+        shard_bytes_max: SHARD_BYTES_MAX,
+        config: config_file::vae_json(&config),
+    }
 }
 
 fn transformer(config: &Config, full: &Config, layout: KeyLayout) -> Component {

@@ -1,4 +1,4 @@
-//! What both autoencoders convolve with.
+//! What all autoencoders convolve with.
 
 use crate::weights::Loader;
 use burn::tensor::Tensor;
@@ -61,6 +61,21 @@ pub(super) fn repeated(x: Tensor<5>, factors: [usize; 3]) -> Tensor<5> {
         .reshape([b, c, t * ft, h * fh, w * fw])
 }
 
+/// The same, but the first frame stays one.
+///
+/// # Shapes
+/// - `x`: `[b, c, t, h, w]`
+/// - output: `[b, c, 1 + (t − 1)·factors[0], h·factors[1], w·factors[2]]`
+pub(super) fn repeated_but_first(x: Tensor<5>, factors: [usize; 3]) -> Tensor<5> {
+    let [_, fh, fw] = factors;
+    let frames = x.dims()[2];
+    let first = repeated(x.clone().narrow(2, 0, 1), [1, fh, fw]);
+    match frames {
+        1 => first,
+        _ => Tensor::cat(vec![first, repeated(x.narrow(2, 1, frames - 1), factors)], 2),
+    }
+}
+
 /// A number for each channel, to multiply or add to `[b, c, t, h, w]`.
 pub(super) fn per_channel(numbers: Tensor<1>) -> Tensor<5> {
     let [c] = numbers.dims();
@@ -80,5 +95,12 @@ mod tests {
             1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0, 3.0, 3.0, 4.0, 4.0,
         ];
         assert_eq!(host(repeated(x, [1, 2, 2])), rows);
+    }
+
+    #[test]
+    fn the_first_frame_can_be_left_out() {
+        let x = Tensor::<1>::from_floats([1.0, 2.0, 3.0], &Device::flex()).reshape([1, 1, 3, 1, 1]);
+        let frames = [1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 3.0];
+        assert_eq!(host(repeated_but_first(x, [2, 1, 2])), frames);
     }
 }

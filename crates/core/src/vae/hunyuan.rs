@@ -10,11 +10,12 @@ pub mod reference;
 pub use config::HunyuanVaeConfig;
 
 use super::conv::Conv;
+use super::norm::GroupNorm;
 use super::tiles::{Tiling, blended, first, tiled};
 use crate::tensors::Latent;
 use crate::weights::{Loader, Weights, WeightsError};
 use burn::tensor::{Device, FloatDType, Tensor};
-use layers::{Attention, Causal, GroupNorm, Layer, Residual};
+use layers::{Attention, Causal, Layer, Residual};
 
 /// A chain of layers, each with the name of its part.
 type Chain = Vec<(String, Layer)>;
@@ -24,7 +25,7 @@ const RESAMPLING: [[usize; 3]; 3] = [[1, 2, 2], [2, 2, 2], [2, 2, 2]];
 
 /// Latent frames of a tile in time and from one tile to the next; a tile has one frame more in front, for the convolutions
 /// to see. Those of diffusers: 16 and 12 frames of video.
-const TILE_FRAMES: usize = 4;
+pub(super) const TILE_FRAMES: usize = 4;
 const TILE_FRAMES_STRIDE: usize = 3;
 
 /// HunyuanVideo's autoencoder with its weights on a device, in f32.
@@ -45,17 +46,21 @@ impl HunyuanVae {
     /// [`WeightsError::Mismatch`] naming what is missing, misshapen or unknown.
     pub fn load(config: HunyuanVaeConfig, weights: Weights, device: &Device) -> Result<HunyuanVae, WeightsError> {
         let mut loader = Loader::files(weights, std::convert::identity, device, FloatDType::F32);
-        let z = config.latent_channels;
-        let vae = HunyuanVae {
-            encoder: encoder(&config, &mut loader),
-            decoder: decoder(&config, &mut loader),
-            to_moments: Conv::load(&mut loader, "quant_conv", 2 * z, 2 * z, [1; 3]),
-            from_latent: Conv::load(&mut loader, "post_quant_conv", z, z, [1; 3]),
-            tiling: Some(Tiling::PUBLISHED),
-            config,
-        };
+        let vae = HunyuanVae::build(config, &mut loader);
         loader.finish()?;
         Ok(vae)
+    }
+    /// With what `loader` has of it.
+    pub(super) fn build(config: HunyuanVaeConfig, loader: &mut Loader) -> HunyuanVae {
+        let z = config.latent_channels;
+        HunyuanVae {
+            encoder: encoder(&config, loader),
+            decoder: decoder(&config, loader),
+            to_moments: Conv::load(loader, "quant_conv", 2 * z, 2 * z, [1; 3]),
+            from_latent: Conv::load(loader, "post_quant_conv", z, z, [1; 3]),
+            tiling: Some(Tiling::PUBLISHED),
+            config,
+        }
     }
     /// Its sizes.
     pub fn config(&self) -> &HunyuanVaeConfig {

@@ -1,15 +1,21 @@
 //! Video autoencoders: pixels from the latents of the large models, and back.
 
+pub mod cogvideox;
 mod conv;
 pub mod hunyuan;
+mod memory;
+mod norm;
+mod past;
+mod sizes;
 mod tiles;
 pub mod wan;
 
+pub use cogvideox::{CogVideoXVae, CogVideoXVaeConfig};
 pub use hunyuan::{HunyuanVae, HunyuanVaeConfig};
+pub use sizes::VaeConfig;
 pub use tiles::Tiling;
 pub use wan::{WanVae, WanVaeConfig};
 
-use crate::models::config::beside;
 use crate::models::{Config, ConfigFileError};
 use crate::tensors::Latent;
 use crate::weights::{Weights, WeightsError};
@@ -25,9 +31,6 @@ pub enum VaeError {
     /// A `config.json` that cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigFileError),
-    /// A model whose autoencoder is not built.
-    #[error("the autoencoder of {0} is not supported")]
-    Unsupported(&'static str),
 }
 
 /// The autoencoder of a model, with its weights on a device.
@@ -37,6 +40,8 @@ pub enum Vae {
     Wan(WanVae),
     /// Of HunyuanVideo.
     Hunyuan(HunyuanVae),
+    /// Of CogVideoX.
+    CogVideoX(CogVideoXVae),
 }
 
 impl Vae {
@@ -47,23 +52,14 @@ impl Vae {
     /// [`VaeError`] naming the file and what is wrong with it.
     pub fn open(model: &Config, path: &Path, device: &Device) -> Result<Vae, VaeError> {
         let weights = Weights::open(path)?;
-        Ok(match model {
-            Config::Wan(_) => {
-                let config = beside(path, WanVaeConfig::parse)?.unwrap_or_else(WanVaeConfig::published);
-                Vae::Wan(WanVae::load(config, weights, device)?)
-            }
-            Config::Hunyuan(_) => {
-                let config = beside(path, HunyuanVaeConfig::parse)?.unwrap_or_else(HunyuanVaeConfig::published);
-                Vae::Hunyuan(HunyuanVae::load(config, weights, device)?)
-            }
-            Config::CogVideoX(_) => return Err(VaeError::Unsupported("CogVideoX")),
-        })
+        Ok(VaeConfig::of(model, path)?.load(weights, device)?)
     }
     /// Channels of its latents.
     pub fn latent_channels(&self) -> usize {
         match self {
             Vae::Wan(vae) => vae.config().latent_channels,
             Vae::Hunyuan(vae) => vae.config().latent_channels,
+            Vae::CogVideoX(vae) => vae.config().latent_channels,
         }
     }
     /// Frames, rows and columns of the video for one of the latent, but for the first frame, which stands for itself.
@@ -71,6 +67,15 @@ impl Vae {
         match self {
             Vae::Wan(vae) => vae.config().strides(),
             Vae::Hunyuan(vae) => vae.config().strides(),
+            Vae::CogVideoX(vae) => vae.config().strides(),
+        }
+    }
+    /// Decodes in the published tiles from now on, where that is a choice: HunyuanVideo's is always decoded so.
+    pub fn tile(&mut self) {
+        match self {
+            Vae::Wan(vae) => vae.tiling = Some(Tiling::PUBLISHED),
+            Vae::Hunyuan(_) => {}
+            Vae::CogVideoX(vae) => vae.tiling = Some(vae.config().tiling()),
         }
     }
     /// The video of a latent `[1, c, f, h, w]` as the transformer makes it: RGB in [0, 1], `[t, rows, columns, 3]`.
@@ -78,6 +83,7 @@ impl Vae {
         let video = match self {
             Vae::Wan(vae) => vae.decode(latent),
             Vae::Hunyuan(vae) => vae.decode(latent),
+            Vae::CogVideoX(vae) => vae.decode(latent),
         };
         let video: Tensor<4> = video.squeeze_dim(0); // [3, t, rows, columns] in [−1, 1]
         let unit = video.add_scalar(1.0).mul_scalar(0.5).clamp(0.0, 1.0);

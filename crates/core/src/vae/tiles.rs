@@ -5,18 +5,21 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-/// Square tiles.
+/// Tiles of rows and columns.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Tiling {
     /// Rows and columns of a tile, pixels.
-    pub side: usize,
+    pub side: [usize; 2],
     /// From one tile to the next, pixels; the rest of `side` is blended.
-    pub stride: usize,
+    pub stride: [usize; 2],
 }
 
 impl Tiling {
-    /// The tiles of diffusers.
-    pub const PUBLISHED: Tiling = Tiling { side: 256, stride: 192 };
+    /// The tiles of diffusers for Wan and HunyuanVideo.
+    pub const PUBLISHED: Tiling = Tiling {
+        side: [256; 2],
+        stride: [192; 2],
+    };
 }
 
 /// A latent decoded tile by tile, where it is larger than one.
@@ -27,27 +30,31 @@ impl Tiling {
 /// - output: as `decode` would make of all of it
 pub(super) fn tiled(z: Tensor<5>, tiling: Tiling, scale: usize, decode: impl Fn(Tensor<5>) -> Tensor<5>) -> Tensor<5> {
     let [_, _, _, h, w] = z.dims();
-    let (side, stride) = (tiling.side / scale, tiling.stride / scale);
-    if h.max(w) <= side {
+    let [rows_of_tile, columns_of_tile] = tiling.side.map(|pixels| pixels / scale);
+    if h <= rows_of_tile && w <= columns_of_tile {
         return decode(z);
     }
-    let (overlap, kept) = (tiling.side - tiling.stride, stride * scale);
+    let [down, across] = tiling.stride.map(|pixels| pixels / scale);
+    let overlap = [0, 1].map(|axis| tiling.side[axis] - tiling.stride[axis]);
     let mut above: Vec<Tensor<5>> = vec![];
     let mut rows = vec![];
-    for y in (0..h).step_by(stride) {
+    for y in (0..h).step_by(down) {
         let mut row: Vec<Tensor<5>> = vec![];
-        for (j, x) in (0..w).step_by(stride).enumerate() {
-            let part = z.clone().narrow(3, y, side.min(h - y)).narrow(4, x, side.min(w - x));
+        for (j, x) in (0..w).step_by(across).enumerate() {
+            let part = z.clone().narrow(3, y, rows_of_tile.min(h - y));
+            let part = part.narrow(4, x, columns_of_tile.min(w - x));
             let mut tile = decode(part);
             if let Some(above) = above.get(j) {
-                tile = blended(above, tile, 3, overlap);
+                tile = blended(above, tile, 3, overlap[0]);
             }
             if let Some(left) = row.last() {
-                tile = blended(left, tile, 4, overlap);
+                tile = blended(left, tile, 4, overlap[1]);
             }
             row.push(tile);
         }
-        let cut = row.iter().map(|tile| first(first(tile.clone(), 3, kept), 4, kept));
+        let cut = row
+            .iter()
+            .map(|tile| first(first(tile.clone(), 3, down * scale), 4, across * scale));
         rows.push(Tensor::cat(cut.collect(), 4));
         above = row;
     }
@@ -83,7 +90,10 @@ mod tests {
     use crate::tensors::host;
     use burn::tensor::Device;
 
-    const TILING: Tiling = Tiling { side: 16, stride: 12 };
+    const TILING: Tiling = Tiling {
+        side: [16; 2],
+        stride: [12; 2],
+    };
     const SCALE: usize = 2;
 
     /// Latents of one channel with different numbers everywhere.
@@ -98,9 +108,15 @@ mod tests {
     #[test]
     fn a_decoder_that_sees_one_place_at_a_time_leaves_no_seams() {
         // Also where the last tile is smaller than the overlap, and where one axis needs no tiles.
+        let oblong = Tiling {
+            side: [12, 20],
+            stride: [10, 16],
+        };
         for [h, w] in [[20, 14], [7, 30], [8, 8], [13, 9]] {
             let whole = host(enlarged(latent(h, w)));
-            assert_eq!(host(tiled(latent(h, w), TILING, SCALE, enlarged)), whole, "{h}×{w}");
+            for tiling in [TILING, oblong] {
+                assert_eq!(host(tiled(latent(h, w), tiling, SCALE, enlarged)), whole, "{h}×{w}");
+            }
         }
     }
 

@@ -4,19 +4,20 @@
 //! video is coded the first frame alone, then four frames at a time, and decoded a latent frame at a time.
 
 mod config;
-mod keys;
+pub(super) mod keys;
 mod layers;
 pub mod reference;
 
 pub use config::WanVaeConfig;
 
 use super::conv::{Conv, per_channel};
+use super::past::{Builder, Past};
 use super::tiles::{Tiling, tiled};
 use crate::tensors::Latent;
 use crate::weights::{Loader, Weights, WeightsError};
 use burn::tensor::{Device, FloatDType, Tensor};
 use keys::Names;
-use layers::{Attention, Builder, Causal, Down, Layer, Norm, Past, Residual, Up};
+use layers::{Attention, Causal, Down, Layer, Norm, Residual, Up};
 
 /// Frames that are encoded together behind the first. The reference takes four whatever the strides.
 const FRAMES_AT_ONCE: usize = 4;
@@ -46,24 +47,28 @@ impl WanVae {
     pub fn load(config: WanVaeConfig, weights: Weights, device: &Device) -> Result<WanVae, WeightsError> {
         let names = Names::of(&weights);
         let mut loader = Loader::files(weights, names.layout(), device, FloatDType::F32);
+        let vae = WanVae::build(config, names, &mut loader, device);
+        loader.finish()?;
+        Ok(vae)
+    }
+    /// With what `loader` has of it, under those names.
+    pub(super) fn build(config: WanVaeConfig, names: Names, loader: &mut Loader, device: &Device) -> WanVae {
         let z = config.latent_channels;
-        let mut parts = Builder::new(&mut loader);
+        let mut parts = Builder::new(loader);
         let encoder = encoder(&config, &mut parts);
         let decoder = decoder(&config, names, &mut parts);
         let slots = parts.slots();
-        let vae = WanVae {
+        WanVae {
             encoder,
             decoder,
             slots,
-            to_moments: Conv::load(&mut loader, "conv1", 2 * z, 2 * z, [1; 3]),
-            from_latent: Conv::load(&mut loader, "conv2", z, z, [1; 3]),
+            to_moments: Conv::load(loader, "conv1", 2 * z, 2 * z, [1; 3]),
+            from_latent: Conv::load(loader, "conv2", z, z, [1; 3]),
             mean: per_channel(Tensor::from_floats(config.latents_mean.as_slice(), device)),
             std: per_channel(Tensor::from_floats(config.latents_std.as_slice(), device)),
             tiling: None,
             config,
-        };
-        loader.finish()?;
-        Ok(vae)
+        }
     }
     /// Its sizes.
     pub fn config(&self) -> &WanVaeConfig {

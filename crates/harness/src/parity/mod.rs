@@ -112,10 +112,11 @@ pub fn compare(folder: &Path, device: &Device) -> Result<Vec<Finding>> {
             "clip_text" => transformers::compare(&mut case, &path, &json, clip::reference::run_case),
             "wan_vae" => autoencoders::compare(&mut case, &path, &json, vae::wan::reference::run_case),
             "hunyuan_vae" => autoencoders::compare(&mut case, &path, &json, vae::hunyuan::reference::run_case),
+            "cogvideox_vae" => autoencoders::compare(&mut case, &path, &json, vae::cogvideox::reference::run_case),
             "wan_cfg_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_wan),
             "cogvideox_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_cogvideox),
             "hunyuan_trajectory" => trajectories::compare(&mut case, &path, &json, Setting::of_hunyuan),
-            "scheduler_euler" | "scheduler_unipc" | "scheduler_dpmpp" | "scheduler_ddim" => {
+            "scheduler_euler" | "scheduler_unipc" | "scheduler_dpmpp" | "scheduler_ddim" | "scheduler_dpmpp_sde" => {
                 schedulers::compare(&mut case, &path, &json)
             }
             "video_metrics" => metrics::compare(&mut case, &path, &json),

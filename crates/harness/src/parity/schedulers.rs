@@ -17,6 +17,7 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> 
         Some("scheduler_euler") => SamplerKind::Euler,
         Some("scheduler_unipc") => SamplerKind::Unipc,
         Some("scheduler_dpmpp") => SamplerKind::Dpmpp,
+        Some("scheduler_dpmpp_sde") => SamplerKind::DpmppSde,
         _ => SamplerKind::Ddim,
     };
     let (sigma_tolerance, latent_tolerance) = (
@@ -37,9 +38,8 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> 
         let second = match (kind, solver) {
             (SamplerKind::Dpmpp, Some("heun")) => SecondOrder::Heun,
             (SamplerKind::Dpmpp, None | Some("midpoint")) => SecondOrder::Midpoint,
-            (SamplerKind::Euler | SamplerKind::Ddim, _) | (SamplerKind::Unipc, None | Some("bh2")) => {
-                SecondOrder::Midpoint
-            } // unused
+            (SamplerKind::Euler | SamplerKind::Ddim | SamplerKind::DpmppSde, _)
+            | (SamplerKind::Unipc, None | Some("bh2")) => SecondOrder::Midpoint, // unused
             (_, Some(other)) => {
                 case.not_covered(format!("{name}: solver type {other}"));
                 continue;
@@ -69,6 +69,10 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> 
         );
         let latents = floats("traj")?;
         let velocities = floats("velocity")?;
+        let noise = match kind {
+            SamplerKind::DpmppSde => floats("noise")?,
+            _ => vec![],
+        };
         let size = latents.len() / (steps + 1);
         let latent = |values: &[f32]| Latent::from_host(values.to_vec(), [1, 1, 1, 1, size], case.device);
         let mut sampler = match kind {
@@ -78,7 +82,8 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> 
         };
         let (mut now, mut worst) = (latent(&latents[..size]), 0.0f64);
         for step in 0..steps {
-            now = sampler.step(step, &latent(&velocities[step * size..][..size]), now);
+            let of_step = |values: &[f32]| latent(&values[step * size..][..size]);
+            now = sampler.step(step, &of_step(&velocities), now, || of_step(&noise));
             worst = worst.max(max_abs(&now.to_host(), &latents[(step + 1) * size..][..size]));
         }
         case.measured(format!("{name}: latents, largest difference"), worst, latent_tolerance);

@@ -257,6 +257,7 @@ impl Setting {
             sampler: self.sampler,
             guidance,
             noise,
+            seed: 0, // none is added
             conds: &self.conds,
         };
         let outcome = denoise(&chain, &mut *recipe.policy, job, &mut |report| {

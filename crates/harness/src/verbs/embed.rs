@@ -2,7 +2,7 @@
 
 use crate::clock::utc_now;
 use crate::experiment::Experiment;
-use crate::subject::{dtype, preset};
+use crate::subject::{dtype, sizes_of};
 use anyhow::{Context, Result, ensure};
 use burn::tensor::FloatDType;
 use indicatif::ProgressBar;
@@ -62,7 +62,7 @@ pub(super) fn write(
     stored_in: &str,
     output: &Path,
 ) -> Result<()> {
-    let config = preset(model)?;
+    let config = sizes_of(model, Some(weights))?;
     let float = dtype(stored_in)?;
     ensure!(
         matches!(float, FloatDType::F32 | FloatDType::BF16),

@@ -124,6 +124,7 @@ fn time(model: &Model, frames: usize, steps: usize, repeats: usize) -> Result<(f
             sampler,
             guidance,
             noise: Latent::from_host(noise(1, &shape), shape, device),
+            seed: 1,
             conds: &conds,
         };
         denoise(&chain, &mut Off::default(), job, &mut |_| {}).map(|outcome| outcome.denoise_s)

@@ -4,6 +4,7 @@ use super::Chosen;
 use crate::runner::{Prepared, Runner};
 use crate::subject::Subject;
 use anyhow::{Result, bail};
+use mixcache_core::noise::of_step;
 use mixcache_core::sampler::Sampler;
 use mixcache_core::tensors::Latent;
 use mixcache_policies::chain::{Dit, Feature};
@@ -89,7 +90,7 @@ fn plain(job: &Prepared) -> Vec<f32> {
                 .add_scaled(job.guidance.scale(), &cond.since(uncond.clone())),
             _ => predictions[0].clone(),
         };
-        latent = sampler.step(step, &velocity, latent);
+        latent = sampler.step(step, &velocity, latent, || of_step(job.seed, step, &velocity));
     }
     latent.to_host()
 }

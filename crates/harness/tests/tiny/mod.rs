@@ -35,31 +35,31 @@ pub fn tokenizer(folder: &Path, before: Option<&str>, behind: Option<&str>) {
     std::fs::write(folder.join("tokenizer.json"), json.to_string()).unwrap();
 }
 
-/// A UMT5 of one block and width 64, and its tokenizer.
-pub fn wan_text(folder: &Path) {
+/// A `t5` or `umt5` of one block, and its tokenizer.
+pub fn t5(folder: &Path, kind: &str, width: usize) {
     tokenizer(&folder.join("tokenizer"), None, Some("</s>"));
-    let config = r#"{"model_type": "umt5", "feed_forward_proj": "gated-gelu", "vocab_size": 256, "d_model": 64,
+    let config = json!({"model_type": kind, "feed_forward_proj": "gated-gelu", "vocab_size": 256, "d_model": width,
         "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 4, "relative_attention_num_buckets": 32,
-        "relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6, "eos_token_id": 1}"#;
+        "relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6, "eos_token_id": 1});
     encoder(
         &folder.join("text_encoder"),
-        config,
+        &config.to_string(),
         &[
-            ("shared", &[256, 64]),
-            ("encoder.final_layer_norm", &[64]),
-            ("encoder.block.0.layer.0.layer_norm", &[64]),
-            ("encoder.block.0.layer.0.SelfAttention.q", &[32, 64]),
-            ("encoder.block.0.layer.0.SelfAttention.k", &[32, 64]),
-            ("encoder.block.0.layer.0.SelfAttention.v", &[32, 64]),
-            ("encoder.block.0.layer.0.SelfAttention.o", &[64, 32]),
+            ("shared", &[256, width]),
+            ("encoder.final_layer_norm", &[width]),
+            ("encoder.block.0.layer.0.layer_norm", &[width]),
+            ("encoder.block.0.layer.0.SelfAttention.q", &[32, width]),
+            ("encoder.block.0.layer.0.SelfAttention.k", &[32, width]),
+            ("encoder.block.0.layer.0.SelfAttention.v", &[32, width]),
+            ("encoder.block.0.layer.0.SelfAttention.o", &[width, 32]),
             (
                 "encoder.block.0.layer.0.SelfAttention.relative_attention_bias",
                 &[32, 4],
             ),
-            ("encoder.block.0.layer.1.layer_norm", &[64]),
-            ("encoder.block.0.layer.1.DenseReluDense.wi_0", &[32, 64]),
-            ("encoder.block.0.layer.1.DenseReluDense.wi_1", &[32, 64]),
-            ("encoder.block.0.layer.1.DenseReluDense.wo", &[64, 32]),
+            ("encoder.block.0.layer.1.layer_norm", &[width]),
+            ("encoder.block.0.layer.1.DenseReluDense.wi_0", &[32, width]),
+            ("encoder.block.0.layer.1.DenseReluDense.wi_1", &[32, width]),
+            ("encoder.block.0.layer.1.DenseReluDense.wo", &[width, 32]),
         ],
     );
 }

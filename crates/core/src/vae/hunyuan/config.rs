@@ -1,10 +1,10 @@
 //! Sizes of HunyuanVideo's autoencoder: the published ones, and the `config.json` of diffusers.
 
 use crate::models::ConfigError;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Sizes of HunyuanVideo's autoencoder.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HunyuanVaeConfig {
     /// Channels of each level, from full size down.
     #[serde(rename = "block_out_channels")]

@@ -1,15 +1,13 @@
 //! What HunyuanVideo's encoder and decoder are chains of.
 
-use super::super::conv::{Conv, per_channel, repeated};
+use super::super::conv::{Conv, repeated_but_first};
+use super::super::norm::GroupNorm;
 use crate::linear::Linear;
 use crate::models::ops::{attention, project};
 use crate::weights::Loader;
 use burn::tensor::activation::silu;
 use burn::tensor::ops::PadMode;
 use burn::tensor::{FloatDType, Tensor};
-
-/// Guard of every norm.
-const EPS: f64 = 1e-6;
 
 /// A convolution that sees the current frame and the two before it. What lies outside of the video is the nearest
 /// number inside.
@@ -24,32 +22,6 @@ impl Causal {
     }
     fn forward(&self, x: Tensor<5>) -> Tensor<5> {
         self.0.forward(x.pad([(2, 0), (1, 1), (1, 1)], PadMode::Edge), [0; 2])
-    }
-}
-
-/// Groups of channels, normalised over all frames and pixels; then a weight and a bias for each channel.
-pub(super) struct GroupNorm {
-    weight: Tensor<1>,
-    bias: Tensor<1>,
-    groups: usize,
-}
-
-impl GroupNorm {
-    pub fn load(loader: &mut Loader, key: &str, width: usize, groups: usize) -> GroupNorm {
-        GroupNorm {
-            weight: loader.take(&format!("{key}.weight"), [width]),
-            bias: loader.take(&format!("{key}.bias"), [width]),
-            groups,
-        }
-    }
-    fn forward(&self, x: Tensor<5>) -> Tensor<5> {
-        let shape = x.dims();
-        let [b, c, t, h, w] = shape;
-        let x = x.reshape([b, self.groups, c / self.groups * t * h * w]);
-        let x = x.clone() - x.mean_dim(2);
-        let deviation = (x.clone() * x.clone()).mean_dim(2).add_scalar(EPS).sqrt(); // [b, groups, 1]
-        let x = (x / deviation).reshape(shape);
-        x * per_channel(self.weight.clone()) + per_channel(self.bias.clone())
     }
 }
 
@@ -127,17 +99,7 @@ pub(super) struct Up {
 
 impl Up {
     fn forward(&self, x: Tensor<5>) -> Tensor<5> {
-        let [ft, fh, fw] = self.factors;
-        let frames = x.dims()[2];
-        let first = repeated(x.clone().narrow(2, 0, 1), [1, fh, fw]);
-        let x = match frames {
-            1 => first,
-            _ => {
-                let others = repeated(x.narrow(2, 1, frames - 1), [ft, fh, fw]);
-                Tensor::cat(vec![first, others], 2)
-            }
-        };
-        self.conv.forward(x)
+        self.conv.forward(repeated_but_first(x, self.factors))
     }
 }
 

@@ -1,10 +1,10 @@
 //! Sizes of Wan's autoencoder: the published ones, and the `config.json` of diffusers.
 
 use crate::models::ConfigError;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Sizes of Wan's autoencoder.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WanVaeConfig {
     /// Channels at full size; deeper levels have multiples of them.
     #[serde(rename = "base_dim")]
@@ -99,7 +99,7 @@ impl WanVaeConfig {
         [1 << halvings, side, side]
     }
     /// Channels of each level.
-    pub(super) fn widths(&self) -> Vec<usize> {
+    pub(in crate::vae) fn widths(&self) -> Vec<usize> {
         self.multiples.iter().map(|multiple| multiple * self.base).collect()
     }
 }

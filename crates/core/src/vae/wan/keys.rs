@@ -22,7 +22,7 @@ const RENAMED: [(&str, &str); 13] = [
 
 /// Whose names a checkpoint has.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Names {
+pub(in crate::vae) enum Names {
     Authors,
     Diffusers,
 }

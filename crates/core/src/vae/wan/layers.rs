@@ -1,67 +1,20 @@
-//! What Wan's encoder and decoder are chains of.
-//!
-//! A layer sees a video a few frames at a time. What its convolutions need of the frames before is kept in [`Past`],
-//! so memory does not grow with the length of the video, and the frames are those of one pass over all of it.
+//! What Wan's encoder and decoder are chains of. They see a video a few frames at a time; the frames are those of one
+//! pass over all of it.
 
 use super::super::conv::{Conv, per_channel, repeated};
+use super::super::past::{Builder, Past, SEEN, last};
 use crate::linear::Linear;
 use crate::models::ops::{attention, project};
-use crate::weights::Loader;
 use burn::tensor::activation::silu;
 use burn::tensor::{FloatDType, Tensor};
 
-/// Frames that a causal convolution sees before the current one.
-const SEEN: usize = 2;
 /// Guard of the norm: below this length a vector of channels counts as this long.
 const LENGTH_MIN: f64 = 1e-12;
-
-/// What layers keep of the frames that went by, each in a slot of its own.
-pub(super) struct Past(Vec<Option<Tensor<5>>>);
-
-/// Takes layers from a checkpoint and numbers their slots.
-pub(super) struct Builder<'l, 'd> {
-    pub loader: &'l mut Loader<'d>,
-    slots: usize,
-}
-
-impl<'l, 'd> Builder<'l, 'd> {
-    pub fn new(loader: &'l mut Loader<'d>) -> Self {
-        Builder { loader, slots: 0 }
-    }
-    fn slot(&mut self) -> usize {
-        self.slots += 1;
-        self.slots - 1
-    }
-    /// How many slots the layers have.
-    pub fn slots(&self) -> usize {
-        self.slots
-    }
-}
-
-impl Past {
-    /// Of layers with so many slots; nothing has gone by yet.
-    pub fn new(slots: usize) -> Past {
-        Past(vec![None; slots])
-    }
-    /// `x` behind the last frames before it, zeros where there were none; its own last frames are kept.
-    fn join(&mut self, slot: usize, x: Tensor<5>) -> Tensor<5> {
-        let before = self.0[slot].take().unwrap_or_else(|| zeros_before(&x));
-        let x = Tensor::cat(vec![before, x], 2);
-        self.0[slot] = Some(last(&x, SEEN));
-        x
-    }
-}
 
 /// What stands before the first frames of a video.
 fn zeros_before(x: &Tensor<5>) -> Tensor<5> {
     let [b, c, _, h, w] = x.dims();
     Tensor::zeros([b, c, SEEN, h, w], &x.device())
-}
-
-/// The last `frames` frames.
-fn last(x: &Tensor<5>, frames: usize) -> Tensor<5> {
-    let t = x.dims()[2];
-    x.clone().narrow(2, t - frames, frames)
 }
 
 /// A convolution that sees the current frame and the two before it.
@@ -81,13 +34,13 @@ impl Causal {
         }
     }
     fn forward(&self, x: Tensor<5>, past: &mut Past) -> Tensor<5> {
-        self.conv.forward(past.join(self.slot, x), self.border)
+        self.conv.forward(past.join(self.slot, x, zeros_before), self.border)
     }
     /// Whether `x` are the first frames; if so, zeros are remembered in their place.
     fn passes_over_the_first(&self, x: &Tensor<5>, past: &mut Past) -> bool {
-        let is_first = past.0[self.slot].is_none();
+        let is_first = past.is_empty(self.slot);
         if is_first {
-            past.0[self.slot] = Some(zeros_before(x));
+            past.replace(self.slot, zeros_before(x));
         }
         is_first
     }
@@ -193,7 +146,7 @@ impl Down {
         let x = x.pad([(0, 1), (0, 1)], 0.0); // below and to the right only
         let x = self.space.forward(x, [0; 2]);
         let Some((conv, slot)) = &self.time else { return x };
-        let before = past.0[*slot].replace(last(&x, 1));
+        let before = past.replace(*slot, last(&x, 1));
         match before {
             Some(before) => conv.forward(Tensor::cat(vec![before, x], 2), [0; 2]),
             None => x,

@@ -3,7 +3,7 @@
 use super::{WanVae, WanVaeConfig};
 use crate::models::reference::{CaseError, Reading, Recorded, config_of};
 use crate::tensors::{Latent, host};
-use crate::vae::wan::layers::Past;
+use crate::vae::past::Past;
 use crate::weights::Weights;
 use burn::tensor::{Device, Tensor};
 use std::path::Path;
