@@ -367,6 +367,7 @@ impl<'a> Runner<'a> {
             series: cell.variant.series.clone(),
             knob: cell.variant.knob.as_ref().map(|knob| knob.1),
             knob_name: cell.variant.knob.as_ref().map(|knob| knob.0.clone()),
+            upper: cell.variant.upper,
             knobs,
             prompt: prompt.clone(),
             prompt_index: cell.prompt as u32,

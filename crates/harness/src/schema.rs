@@ -46,6 +46,8 @@ pub struct RunRow {
     pub series: String,
     pub knob: Option<f64>,
     pub knob_name: Option<String>,
+    #[serde(default)] // recordings older than the column
+    pub upper: bool,
     pub knobs: BTreeMap<String, Knob>,
     pub prompt: String,
     pub prompt_index: u32,

@@ -6,11 +6,14 @@ mod compare;
 mod curves;
 mod draw;
 pub mod dynamics;
+mod equal;
 pub mod fit;
 mod heatmap;
 mod page;
+mod paired;
 pub mod scaling;
 mod scatter;
+mod share;
 mod summary;
 mod table;
 
@@ -74,6 +77,16 @@ pub fn write(directory: &Path) -> Result<Report> {
                 page += &format!("\n### {title}\n\n{words}\n\n{}", sheet.markdown());
                 files.push(save(&folder, &format!("{stem}{suffix}.csv"), &sheet.csv()?)?);
             }
+        }
+        for equal in equal::of(group) {
+            page += &equal.markdown();
+            let name = format!("{}{suffix}.csv", equal.stem);
+            files.push(save(&folder, &name, &equal.sheet().csv()?)?);
+        }
+        if let Some(shares) = share::Shares::of(group) {
+            page += &shares.markdown();
+            let name = format!("share-of-gain{suffix}.csv");
+            files.push(save(&folder, &name, &shares.sheet().csv()?)?);
         }
     }
     page += table::LEGEND;

@@ -131,6 +131,12 @@ pub const RUN_COLUMNS: &[Column] = &[
     ),
     maybe("knob", F64, "", "Value of the swept knob; null if none is swept"),
     maybe("knob_name", Text, "", "Name of the swept knob; null if none is swept"),
+    maybe(
+        "upper",
+        Bool,
+        "",
+        "Whether the experiment marks the policy as the upper line: an estimate of what could be reached, no candidate where the best is looked for. Absent = not marked",
+    ),
     always("prompt", Text, "", "Prompt"),
     always("prompt_index", U32, "", "Place of the prompt in the experiment, from 0"),
     always("seed", U64, "", "Seed of the initial noise, drawn on the host"),
