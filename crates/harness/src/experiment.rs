@@ -601,7 +601,10 @@ mod tests {
     fn the_upper_line_is_marked_and_its_mark_is_no_knob() {
         let all = variants("kind = 'uniform'\nupper = true\ncomputed = [20, 25]");
         assert!(all.iter().all(|v| v.upper));
-        assert_eq!((all[0].label.as_str(), all[0].series.as_str()), ("uniform computed=20", "uniform"));
+        assert_eq!(
+            (all[0].label.as_str(), all[0].series.as_str()),
+            ("uniform computed=20", "uniform")
+        );
         assert!(!variants("kind = 'uniform'\ncomputed = 20")[0].upper);
         let error = multiply_out(&toml::from_str("kind = 'uniform'\nupper = 'yes'").unwrap()).unwrap_err();
         assert!(error.to_string().contains("`policy.upper = \"yes\"`"), "{error}");

@@ -72,6 +72,8 @@ pub struct RunRow {
     pub lpips: Option<f64>,
     pub flicker_error: Option<f64>,
     pub warping_error: Option<f64>,
+    #[serde(default)] // recordings older than the column
+    pub i3d_logits: Vec<f32>,
     pub started_at: String,
 }
 

@@ -151,7 +151,11 @@ impl Compared {
                 let points = curve.over(&all);
                 points.len() > 1 && points[0].0 <= x && x <= points[points.len() - 1].0
             };
-            let candidates = self.curves.iter().zip(&self.is_upper).filter(|(_, is_upper)| !**is_upper);
+            let candidates = self
+                .curves
+                .iter()
+                .zip(&self.is_upper)
+                .filter(|(_, is_upper)| !**is_upper);
             candidates.map(|(curve, _)| curve).filter(reaches).collect()
         };
         // A speed that MixCache reaches, before others; then the fastest of those that equally many reach.

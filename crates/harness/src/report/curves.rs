@@ -215,7 +215,7 @@ fn legend(canvas: &Canvas, curves: &[Curve], group: &Group, top: i32) -> Result<
     }
     note += " Grey, dashed: controls.";
     if group.summaries.iter().any(|s| s.is_upper) {
-        note += " Violet, dashed: an estimate of what could be reached.";
+        note += " Violet: upper line.";
     }
     draw::text(
         canvas,

@@ -9,6 +9,8 @@ use crate::stats::{CLIPS_LEAST, Cost, Estimate, Priced};
 struct Scale {
     quality: Quality,
     stem: &'static str,
+    /// In CSV.
+    column: &'static str,
     unit: &'static str,
     /// Takes a mean to the scale on which curves are straight.
     scale: fn(f64) -> f64,
@@ -20,6 +22,7 @@ const SCALES: [Scale; 2] = [
     Scale {
         quality: PSNR,
         stem: "equal-psnr",
+        column: "psnr_db",
         unit: " dB",
         scale: |db| db,
         targets: || (1..20).map(|i| f64::from(5 * i)).collect(),
@@ -27,6 +30,7 @@ const SCALES: [Scale; 2] = [
     Scale {
         quality: LPIPS,
         stem: "equal-lpips",
+        column: "lpips",
         unit: "",
         scale: |distance| -distance.log10(),
         targets: || {
@@ -117,7 +121,11 @@ impl Equal {
         let policy = |i: usize| Policy {
             name: series[i].0.series.clone(),
             role: role(series[i].0),
-            needs: targets.iter().zip(&bests).map(|(&target, &best)| need(i, target, best)).collect(),
+            needs: targets
+                .iter()
+                .zip(&bests)
+                .map(|(&target, &best)| need(i, target, best))
+                .collect(),
         };
         let mut policies: Vec<Policy> = (0..series.len()).map(policy).collect();
         policies.retain(|policy| policy.needs.iter().any(Option::is_some));
@@ -138,7 +146,7 @@ impl Equal {
     /// One row a policy and value that it reaches, to compute with.
     pub fn sheet(&self) -> Sheet {
         let columns = vec![
-            Column::number("quality", self.scale.quality.name, 1),
+            Column::number(self.scale.column, self.scale.quality.name, 1),
             Column::text("series", "policy"),
             Column::text("granularities", "granularities"),
             Column::share("compute_fraction", "compute"),
@@ -148,7 +156,10 @@ impl Equal {
             Column::range("faster", "faster", 2, "×"),
         ];
         let rows = self.targets.iter().enumerate().flat_map(|(place, &target)| {
-            let reaching = self.policies.iter().filter_map(move |policy| Some((policy, policy.needs[place].as_ref()?)));
+            let reaching = self
+                .policies
+                .iter()
+                .filter_map(move |policy| Some((policy, policy.needs[place].as_ref()?)));
             reaching.map(move |(policy, need)| {
                 vec![
                     target.into(),
@@ -186,7 +197,11 @@ impl Equal {
              How many times less each computes than that best, with the 95 % interval over {} clips: bold where it leaves out 1 \
              and there are {CLIPS_LEAST} clips or more. The best is chosen on the same clips, which favours it.\n\n{}\n\
              The same in measured time, which holds the noise of the clock.\n\n{}",
-            if name == LPIPS.name { " on a logarithmic scale" } else { "" },
+            if name == LPIPS.name {
+                " on a logarithmic scale"
+            } else {
+                ""
+            },
             self.wide(needs).markdown(),
             self.clips,
             self.wide(saving(|need| need.less_compute)).markdown(),
@@ -195,12 +210,20 @@ impl Equal {
     }
 
     fn wide(&self, cell: impl Fn(&Need) -> Cell) -> Sheet {
-        let mut columns = vec![Column::text("series", "policy"), Column::text("granularities", "granularities")];
+        let mut columns = vec![
+            Column::text("series", "policy"),
+            Column::text("granularities", "granularities"),
+        ];
         let at = |&target: &f64| Column::range(&self.label(target), &self.label(target), 2, "×");
         columns.extend(self.targets.iter().map(at));
         let row = |policy: &Policy| {
             let mut row: Vec<Cell> = vec![policy.name.as_str().into(), policy.role.into()];
-            row.extend(policy.needs.iter().map(|need| need.as_ref().map_or(Cell::default(), &cell)));
+            row.extend(
+                policy
+                    .needs
+                    .iter()
+                    .map(|need| need.as_ref().map_or(Cell::default(), &cell)),
+            );
             row
         };
         let rows = self.policies.iter().map(row).collect();
@@ -212,7 +235,9 @@ impl Policy {
     /// Mean logarithm of how many times less it computes than the best, over the values it reaches.
     fn advantage(&self) -> f64 {
         let reached = self.needs.iter().flatten();
-        let logarithms: Vec<f64> = reached.map(|need| need.less_compute.map_or(0.0, |less| less.value.ln())).collect();
+        let logarithms: Vec<f64> = reached
+            .map(|need| need.less_compute.map_or(0.0, |less| less.value.ln()))
+            .collect();
         logarithms.iter().sum::<f64>() / logarithms.len() as f64
     }
 }

@@ -8,6 +8,7 @@ mod draw;
 pub mod dynamics;
 mod equal;
 pub mod fit;
+mod frechet;
 mod heatmap;
 mod page;
 mod paired;
@@ -67,6 +68,7 @@ pub fn write(directory: &Path) -> Result<Report> {
         }
         let sheet = table::sheet(group);
         page += &format!("\n{}", sheet.markdown());
+        page += &frechet::words(group);
         files.push(save(&folder, &format!("table{suffix}.md"), &sheet.markdown())?);
         files.push(save(&folder, &format!("table{suffix}.csv"), &sheet.csv()?)?);
         if let Some(compared) = compare::Compared::new(group) {

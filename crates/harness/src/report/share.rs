@@ -94,16 +94,25 @@ impl Shares {
         computes.dedup();
         let mut columns = vec![Column::text("series", "policy")];
         let title = |compute: f64| format!("{:.0} % compute", 100.0 * compute);
-        columns.extend(computes.iter().map(|&at| Column::range(&title(at), &title(at), 0, " %")));
+        columns.extend(
+            computes
+                .iter()
+                .map(|&at| Column::range(&title(at), &title(at), 0, " %")),
+        );
         let ends = |name: &str, of: fn(&Row) -> &(String, f64)| {
             let mut cells: Vec<Cell> = vec![name.into()];
             cells.extend(computes.iter().map(|&compute| {
                 let row = self.rows.iter().find(|row| row.compute == compute);
-                row.map_or(Cell::default(), |row| format!("{:.1} dB, {}", of(row).1, of(row).0).into())
+                row.map_or(Cell::default(), |row| {
+                    format!("{:.1} dB, {}", of(row).1, of(row).0).into()
+                })
             }));
             cells
         };
-        let mut rows = vec![ends("upper line", |row| &row.upper), ends("best control", |row| &row.control)];
+        let mut rows = vec![
+            ends("upper line", |row| &row.upper),
+            ends("best control", |row| &row.control),
+        ];
         let mut series: Vec<&str> = Vec::new();
         for row in &self.rows {
             if !series.contains(&row.series.as_str()) {
@@ -117,7 +126,10 @@ impl Shares {
         let of_policy = |name: &str| {
             let mut cells: Vec<Cell> = vec![name.into()];
             cells.extend(computes.iter().map(|&compute| {
-                let row = self.rows.iter().find(|row| row.compute == compute && row.series == name);
+                let row = self
+                    .rows
+                    .iter()
+                    .find(|row| row.compute == compute && row.series == name);
                 row.and_then(|row| row.share).map(percent).into()
             }));
             cells

@@ -102,6 +102,8 @@ pub struct Clip {
     pub lpips: Option<f64>,
     /// The same.
     pub latent_rel_l2: Option<f64>,
+    /// Of the first repeat; empty where it was not measured.
+    pub i3d_logits: Vec<f32>,
 }
 
 impl Summary {
@@ -395,6 +397,7 @@ fn clips<'a>(rows: impl Iterator<Item = &'a RunRow>, speedup: impl Fn(&RunRow) -
             psnr_db: mean_over(|row| row.psnr_db),
             lpips: mean_over(|row| row.lpips),
             latent_rel_l2: mean_over(|row| row.latent_rel_l2),
+            i3d_logits: rows[0].i3d_logits.clone(),
         }
     };
     by_clip(rows).into_iter().map(clip).collect()

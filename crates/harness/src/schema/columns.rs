@@ -235,6 +235,12 @@ pub const RUN_COLUMNS: &[Column] = &[
         "",
         "The same along the motion of the uncached run, found by matching blocks of 8×8 pixels. 0 = identical",
     ),
+    maybe(
+        "i3d_logits",
+        F32List,
+        "",
+        "What I3D of Kinetics-400 makes of the clip, 400 numbers, mean over time: for the Fréchet distance of sets of clips. Empty where no weights were given (`--i3d`). Not in CSV",
+    ),
     always("started_at", Text, "RFC 3339, UTC", "When the run began"),
 ];
 
