@@ -41,7 +41,7 @@ pub struct Summary {
     pub policy: String,
     /// Policy with its knobs, and the guidance mode where it tells rows apart.
     pub label: String,
-    /// Curve it belongs to; of an upper line it begins with [`UPPER_LINE`].
+    /// Curve it belongs to; of an upper line it begins with the words for one.
     pub series: String,
     /// Swept knob.
     pub knob: Option<(String, f64)>,
