@@ -47,6 +47,9 @@ pub struct Summary {
     pub knob: Option<(String, f64)>,
     /// Whether the experiment marks it as the upper line.
     pub is_upper: bool,
+    /// Whether it may reuse at more than one granularity, by what its kind may do, or that of the policy which it amends.
+    /// Kinds that this program does not know count as hybrids: nothing is claimed of them.
+    pub is_hybrid: bool,
     /// Whether it was told what only the uncached run of the same clip can know.
     pub knows_the_clip: bool,
     /// Its runs, failed ones included.
@@ -136,10 +139,9 @@ impl Summary {
         !self.is_upper && names.split([' ', '=', ',']).any(|word| CONTROLS.contains(&word))
     }
 
-    /// Whether it reuses at one granularity by what its kind may do. Kinds that this program does not know count as
-    /// hybrids: nothing is claimed of them.
+    /// Whether it is a policy under test that reuses at one granularity alone.
     pub fn is_of_one_granularity(&self) -> bool {
-        !self.is_control() && !self.is_upper && PolicySpec::is_hybrid(&self.policy) == Some(false)
+        !self.is_control() && !self.is_upper && !self.is_hybrid
     }
 
     /// The policy this project is about.
@@ -334,6 +336,10 @@ fn off_spread(rows: &[&RunRow]) -> Option<f64> {
 /// Everything but the names, which depend on the other rows.
 fn summary(rows: &[&RunRow], off_s: &BTreeMap<Pair, f64>) -> Summary {
     let first = rows[0];
+    let reuses = match first.knobs.get("of.kind") {
+        Some(Knob::Text(amended)) => amended,
+        _ => &first.policy,
+    };
     let speedup = |row: &RunRow| Some(off_s.get(&pair(row))? / row.denoise_s?);
     let ok = || succeeded(rows);
     let clips = clips(ok(), speedup);
@@ -341,6 +347,7 @@ fn summary(rows: &[&RunRow], off_s: &BTreeMap<Pair, f64>) -> Summary {
     Summary {
         policy: first.policy.clone(),
         is_upper: first.upper,
+        is_hybrid: PolicySpec::is_hybrid(reuses) != Some(false),
         knows_the_clip: first.knobs.get("moments") == Some(&Knob::Text(OWN_MOMENTS.into())),
         knob: first.knob_name.clone().zip(first.knob),
         run_keys: rows.iter().map(|row| row.run_key.clone()).collect(),

@@ -315,7 +315,11 @@ fn csv_rows(directory: &Path, name: &str) -> Vec<BTreeMap<String, String>> {
 /// any other policy of one granularity.
 #[test]
 fn policies_are_priced_at_equal_quality_beside_the_best_of_one_granularity() {
-    let (runs, events) = sweep();
+    let (mut runs, events) = sweep();
+    for run in runs.iter_mut().filter(|run| run.series == "step form=output") {
+        run.policy = "amended".into();
+        run.knobs.insert("of.kind".into(), Knob::Text("step".into()));
+    }
     let (_root, directory) = recorded(&runs, &events);
     let page = fs::read_to_string(write(&directory).unwrap().page).unwrap();
     assert!(page.contains("### At equal PSNR") && page.contains("### At equal LPIPS"));
@@ -333,6 +337,11 @@ fn policies_are_priced_at_equal_quality_beside_the_best_of_one_granularity() {
     );
     assert_eq!(mix["best_of_one_granularity"], "tea coefficients=wan-1.3b");
     assert_eq!(at_30("step schedule=random form=residual")["granularities"], "control");
+    assert_eq!(
+        at("25", "step form=output")["granularities"],
+        "one",
+        "as the policy that it amends"
+    );
     let number = |row: &BTreeMap<String, String>, name: &str| row[name].parse::<f64>().unwrap();
     // Lines between settings lie a little above the formula, which is convex.
     assert!((number(&mix, "compute_fraction") - 0.5).abs() < 0.02, "{mix:?}");
