@@ -324,12 +324,13 @@ fn policies_are_priced_at_equal_quality_beside_the_best_of_one_granularity() {
     let page = fs::read_to_string(write(&directory).unwrap().page).unwrap();
     assert!(page.contains("### At equal PSNR") && page.contains("### At equal LPIPS"));
     let rows = csv_rows(&directory, "equal-psnr.csv");
-    let at_30 = |series: &str| {
+    let at = |quality: &str, series: &str| {
         let found = rows
             .iter()
-            .find(|row| row["psnr_db"] == "30" && row["series"] == series);
+            .find(|row| row["psnr_db"] == quality && row["series"] == series);
         found.unwrap_or_else(|| panic!("no row of {series}")).clone()
     };
+    let at_30 = |series: &str| at("30", series);
     let (mix, tea) = (at_30("mix penalty=last"), at_30("tea coefficients=wan-1.3b"));
     assert_eq!(
         (mix["granularities"].as_str(), tea["granularities"].as_str()),
