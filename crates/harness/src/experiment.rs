@@ -532,7 +532,13 @@ fn policy_of(setting: &Table, kind: &str) -> Result<PolicySpec> {
         Some(Value::Boolean(amended)) => amended,
         Some(other) => bail!("in [[policy]] kind = \"{kind}\", `amended = {other}`: expected true or false"),
     };
-    let wrap = |spec| if amended { PolicySpec::Amended(Amended::new(spec)) } else { spec };
+    let wrap = |spec| {
+        if amended {
+            PolicySpec::Amended(Amended::new(spec))
+        } else {
+            spec
+        }
+    };
     let read = |table: &Table| table.clone().try_into::<PolicySpec>();
     read(&setting).map(wrap).map_err(|error| {
         let is_to_blame = |key: &&String| {
@@ -580,10 +586,15 @@ mod tests {
     fn any_policy_can_be_amended_and_its_knobs_stay_its_own() {
         let all = variants("kind = 'sea'\namended = [false, true]\nthreshold = [0.1, 0.2]");
         assert_eq!(all[3].label, "sea amended=true threshold=0.2");
-        assert!(matches!(&all[3].spec, PolicySpec::Amended(amended) if *amended.of == multiply_out(&toml::from_str("kind = 'sea'\nthreshold = 0.2").unwrap()).unwrap()[0].spec));
+        assert!(
+            matches!(&all[3].spec, PolicySpec::Amended(amended) if *amended.of == multiply_out(&toml::from_str("kind = 'sea'\nthreshold = 0.2").unwrap()).unwrap()[0].spec)
+        );
         assert!(matches!(&all[0].spec, PolicySpec::Sea(_)));
         let error = multiply_out(&toml::from_str("kind = 'sea'\namended = 1").unwrap()).unwrap_err();
-        assert!(error.to_string().contains("`amended = 1`: expected true or false"), "{error}");
+        assert!(
+            error.to_string().contains("`amended = 1`: expected true or false"),
+            "{error}"
+        );
     }
 
     #[test]

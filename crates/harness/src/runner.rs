@@ -426,7 +426,10 @@ fn knobs(spec: &PolicySpec) -> (String, BTreeMap<String, Knob>) {
         .and_then(|kind| kind.as_str().map(str::to_string))
         .expect("tagged");
     let knobs = fields.into_iter().flat_map(|(name, value)| match value {
-        serde_json::Value::Object(inner) => inner.into_iter().map(|(knob, v)| (format!("{name}.{knob}"), v)).collect(),
+        serde_json::Value::Object(inner) => inner
+            .into_iter()
+            .map(|(knob, v)| (format!("{name}.{knob}"), v))
+            .collect(),
         value => vec![(name, value)],
     });
     let typed = |value| serde_json::from_value(value).expect("knobs are numbers, words and switches");

@@ -199,7 +199,10 @@ pub fn pass<D: Dit>(
                     store.renew_input(at, || dit.first_input(hidden, ctx))?;
                 }
                 let hidden = state.as_ref().map(|(hidden, _)| hidden);
-                let hands = InHand { hidden, ..InHand::new(latent, now) };
+                let hands = InHand {
+                    hidden,
+                    ..InHand::new(latent, now)
+                };
                 match act {
                     Move::Look { .. } => seen = store.look(at, probes, hands)?,
                     _ => store.note(at, probes, hands)?,

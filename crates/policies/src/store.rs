@@ -124,7 +124,12 @@ pub(crate) struct InHand<'a, H, Z> {
 impl<'a, H, Z> InHand<'a, H, Z> {
     /// What every pass has in hand from its start.
     pub fn new(latent: &'a Z, now: &'a [Z]) -> Self {
-        InHand { latent, now, made: None, hidden: None }
+        InHand {
+            latent,
+            now,
+            made: None,
+            hidden: None,
+        }
     }
 }
 

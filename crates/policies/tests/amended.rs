@@ -60,9 +60,17 @@ fn a_parabola_leaves_of_a_bend_only_the_first_gap() {
     // In the first gap there are but two computed predictions: the parabola through them is a line. Two steps of
     // length 1/20 miss bend·(1/20)·(2/20) each.
     let first_gap = 2.0 * (1.0 / 20.0) * (1.0 / 20.0) * (2.0 / 20.0);
-    assert!((miss(1.0, &amended(2)) - first_gap).abs() < 1e-5, "{}", miss(1.0, &amended(2)));
+    assert!(
+        (miss(1.0, &amended(2)) - first_gap).abs() < 1e-5,
+        "{}",
+        miss(1.0, &amended(2))
+    );
     // The line misses as much in each of the six gaps.
-    assert!((miss(1.0, &amended(1)) - 6.0 * first_gap).abs() < 1e-5, "{}", miss(1.0, &amended(1)));
+    assert!(
+        (miss(1.0, &amended(1)) - 6.0 * first_gap).abs() < 1e-5,
+        "{}",
+        miss(1.0, &amended(1))
+    );
 }
 
 #[test]
@@ -78,7 +86,11 @@ fn plancache_makes_good_what_a_forecast_from_one_prediction_lacked() {
         run.data = std::sync::Arc::new(data);
         let plan = "FooFooFooFooFooFooFF";
         let text = format!("kind = 'planned'\nmoments = 'mock'\ndepth = 1\nplan = '{plan}'\namend = {amend}");
-        let end = |text: &str| go_on(&Polynomial { bend: 0.0 }, &mut *policy(text), run.clone()).unwrap().latent;
+        let end = |text: &str| {
+            go_on(&Polynomial { bend: 0.0 }, &mut *policy(text), run.clone())
+                .unwrap()
+                .latent
+        };
         (end(&text) - end("kind = 'off'")).abs()
     };
     assert!(planned(false) > 0.05);
