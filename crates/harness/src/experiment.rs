@@ -55,6 +55,8 @@ pub struct Variant {
     pub knob: Option<(String, f64)>,
     /// How guidance is run, where it differs from the experiment's.
     pub guidance_mode: Option<GuidanceMode>,
+    /// Whether it estimates what could be reached: drawn and named so, and no candidate where the best is looked for.
+    pub upper: bool,
 }
 
 #[derive(Deserialize)]
@@ -376,6 +378,7 @@ impl Variant {
             series: "off".into(),
             knob: None,
             guidance_mode: None,
+            upper: false,
         }
     }
 }
@@ -447,6 +450,11 @@ fn multiply_out(table: &Table) -> Result<Vec<Variant>> {
         None => None,
         Some(mode) => Some(mode.try_into().context("`policy.guidance_mode`")?),
     };
+    let upper = match fixed.remove("upper") {
+        None => false,
+        Some(Value::Boolean(upper)) => upper,
+        Some(other) => bail!("`policy.upper = {other}`: expected true or false"),
+    };
     let mut swept: Vec<(String, Vec<Value>)> = vec![];
     for (key, value) in table {
         if let Value::Array(values) = value {
@@ -510,6 +518,7 @@ fn multiply_out(table: &Table) -> Result<Vec<Variant>> {
                 series,
                 knob,
                 guidance_mode,
+                upper,
             })
         })
         .collect()
@@ -586,6 +595,19 @@ mod tests {
             error.to_string().contains("`amended = 1`: expected true or false"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_upper_line_is_marked_and_its_mark_is_no_knob() {
+        let all = variants("kind = 'uniform'\nupper = true\ncomputed = [20, 25]");
+        assert!(all.iter().all(|v| v.upper));
+        assert_eq!(
+            (all[0].label.as_str(), all[0].series.as_str()),
+            ("uniform computed=20", "uniform")
+        );
+        assert!(!variants("kind = 'uniform'\ncomputed = 20")[0].upper);
+        let error = multiply_out(&toml::from_str("kind = 'uniform'\nupper = 'yes'").unwrap()).unwrap_err();
+        assert!(error.to_string().contains("`policy.upper = \"yes\"`"), "{error}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::calibration;
 use crate::clock::utc_now;
 use crate::experiment::{Experiment, GuidanceMode, Variant, hash};
 use crate::machine::Machine;
-use crate::metrics::{self, Frames, Meter};
+use crate::metrics::{self, Frames, Meter, i3d::I3d};
 use crate::schema::{EventRow, Knob, RunRow};
 use crate::subject::Subject;
 use crate::trace::event_rows;
@@ -54,6 +54,7 @@ pub struct Runner<'a> {
     data: Arc<Data>,
     own: RefCell<Option<(String, u64, Arc<Data>)>>, // data with the moments of this clip
     meter: OnceCell<Meter>,
+    i3d: Option<I3d>,
 }
 
 /// A denoising that only lacks its policy.
@@ -106,7 +107,14 @@ impl<'a> Runner<'a> {
             data: Arc::new(data),
             own: RefCell::default(),
             meter: OnceCell::new(),
+            i3d: None,
         }
+    }
+
+    /// The same, recording what `network` makes of every clip.
+    pub fn with_i3d(self, network: I3d) -> Runner<'a> {
+        let i3d = Some(network);
+        Runner { i3d, ..self }
     }
 
     /// Asks every policy whether it fits, and every prompt whether it is understood, before anything runs.
@@ -307,6 +315,9 @@ impl<'a> Runner<'a> {
                 meter.measure(row, frames, reference)?;
             }
         }
+        if let (Some(i3d), Some(frames), true) = (&self.i3d, &made.frames, self.subject.trained) {
+            row.i3d_logits = i3d.features(frames)?;
+        }
         let run = self.run(&cell.variant, prompt, steps)?.0;
         let events = event_rows(&row.run_key, &run, &outcome.trace);
         row.warnings = policy.warnings().join("; ");
@@ -367,6 +378,7 @@ impl<'a> Runner<'a> {
             series: cell.variant.series.clone(),
             knob: cell.variant.knob.as_ref().map(|knob| knob.1),
             knob_name: cell.variant.knob.as_ref().map(|knob| knob.0.clone()),
+            upper: cell.variant.upper,
             knobs,
             prompt: prompt.clone(),
             prompt_index: cell.prompt as u32,

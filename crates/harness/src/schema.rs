@@ -46,6 +46,8 @@ pub struct RunRow {
     pub series: String,
     pub knob: Option<f64>,
     pub knob_name: Option<String>,
+    #[serde(default)] // recordings older than the column
+    pub upper: bool,
     pub knobs: BTreeMap<String, Knob>,
     pub prompt: String,
     pub prompt_index: u32,
@@ -70,6 +72,8 @@ pub struct RunRow {
     pub lpips: Option<f64>,
     pub flicker_error: Option<f64>,
     pub warping_error: Option<f64>,
+    #[serde(default)] // recordings older than the column
+    pub i3d_logits: Vec<f32>,
     pub started_at: String,
 }
 

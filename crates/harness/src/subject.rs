@@ -309,6 +309,11 @@ impl Subject {
         Reference { latent, frames }
     }
 
+    /// Whether latents are decoded into frames here.
+    pub fn has_decoder(&self) -> bool {
+        self.decoder.is_some()
+    }
+
     /// RGB frames, where the model has a decoder here.
     pub fn frames(&self, latent: &Latent) -> Option<Frames> {
         let frames = match self.decoder.as_ref()? {

@@ -328,6 +328,16 @@ fn a_device_or_checkpoint_that_is_not_there_is_one_clear_error() {
     assert!(message.contains("torn.safetensors"), "{message}");
     let message = refused(folder.path(), &["sweep", "tiny.toml", "--results", "torn.safetensors"]);
     assert!(message.contains("torn.safetensors"), "{message}");
+    for (file, why) in [
+        ("nowhere.safetensors", "cannot read"),
+        ("torn.safetensors", "not a complete safetensors"),
+    ] {
+        let message = refused(folder.path(), &["sweep", "tiny.toml", "--i3d", file]);
+        assert!(
+            message.contains(file) && message.contains("I3D") && message.contains(why),
+            "{message}"
+        );
+    }
     let message = refused(folder.path(), &["sweep", "no-such-experiment"]);
     assert!(
         message.contains("no-such-experiment") && message.contains("mini"),

@@ -60,6 +60,10 @@ impl Amended {
 }
 
 impl CachePolicy for Amended {
+    fn is_hybrid() -> bool {
+        // What it amends may be: that policy's kind tells.
+        true
+    }
     fn steps(&self, planned: usize) -> usize {
         self.of.policy().steps(planned)
     }

@@ -79,6 +79,9 @@ struct Allowed {
 }
 
 impl CachePolicy for Faster {
+    fn is_hybrid() -> bool {
+        true
+    }
     fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
         at_least_one("interval", self.interval)?;
         at_least_one("cfg_interval", self.cfg_interval)?;

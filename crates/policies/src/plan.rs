@@ -573,6 +573,14 @@ pub trait CachePolicy {
     fn warnings(&self) -> Vec<String> {
         vec![]
     }
+    /// Whether it may reuse at more than one granularity: whole steps, one branch of a step, blocks or parts of them.
+    /// Said of the method with any knobs, not of what a run happened to reuse.
+    fn is_hybrid() -> bool
+    where
+        Self: Sized,
+    {
+        false
+    }
 }
 
 /// One line of the decision trace.

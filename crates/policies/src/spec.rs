@@ -27,6 +27,16 @@ macro_rules! policies {
                     $(PolicySpec::$policy(policy) => Box::new(policy.clone()),)*
                 }
             }
+
+            /// Whether policies of this `kind` may reuse at more than one granularity, see
+            /// [`CachePolicy::is_hybrid`](plan::CachePolicy::is_hybrid). None for a kind that is not in the list.
+            pub fn is_hybrid(kind: &str) -> Option<bool> {
+                // A kind is the name of its module.
+                match kind.replace('-', "_").as_str() {
+                    $(stringify!($module) => Some(<$module::$policy as plan::CachePolicy>::is_hybrid()),)*
+                    _ => None,
+                }
+            }
         }
     };
 }

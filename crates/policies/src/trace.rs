@@ -20,6 +20,10 @@ pub struct Trace {
 }
 
 impl CachePolicy for Trace {
+    fn is_hybrid() -> bool {
+        // What was recorded may be anything.
+        true
+    }
     fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
         let traces = &run.data.traces;
         let recorded = data::find(run, "trace", traces, &self.trace, |t| &t.model, self.foreign)?;

@@ -1,10 +1,12 @@
 //! What holds for every policy.
 
 mod mock;
+use mixcache_policies::PolicySpec;
 use mixcache_policies::plan::*;
 use mixcache_policies::replay::Replay;
 use mixcache_policies::store::WalkError;
 use mock::*;
+use std::collections::BTreeSet;
 
 /// Every policy and every form of it.
 const POLICIES: &[&str] = &[
@@ -160,6 +162,26 @@ fn every_policy_saves_compute_and_stays_near_off() {
             outcome.latent
         );
     }
+}
+
+/// A comparison with the best policy of one granularity rests on it.
+#[test]
+fn a_policy_that_reuses_at_several_granularities_says_so() {
+    let granularity = |letter: char| match letter {
+        'o' | 'x' | 'r' => Some("step"),
+        'u' => Some("branch"),
+        'b' | 's' | 'm' => Some("block"),
+        _ => None,
+    };
+    for text in POLICIES {
+        let kind = text.split('\'').nth(1).unwrap();
+        let is_hybrid = PolicySpec::is_hybrid(kind).unwrap_or_else(|| panic!("{kind} is not in the list"));
+        let trace = go(&mut *policy(text), run()).unwrap().trace;
+        let letters = letters(&trace, COND) + &letters(&trace, UNCOND);
+        let seen: BTreeSet<&str> = letters.chars().filter_map(granularity).collect();
+        assert!(seen.len() <= 1 || is_hybrid, "{text} reuses at {seen:?}");
+    }
+    assert_eq!(PolicySpec::is_hybrid("of another version"), None);
 }
 
 #[test]

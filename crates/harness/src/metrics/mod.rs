@@ -4,6 +4,8 @@
 //! evaluation scripts (`common_metrics`), so that numbers compare with published tables.
 
 pub mod flicker;
+pub mod frechet;
+pub mod i3d;
 mod latent;
 pub mod lpips;
 mod motion;

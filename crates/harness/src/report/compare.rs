@@ -1,42 +1,14 @@
 //! Policies against each other, clip by clip: at equal speed, at equal quality, and by rank.
 
-use super::summary::{Clip, Group, Summary};
+use super::paired::{LATENT, PSNR, Paired, Quality};
+use super::summary::{Group, Summary};
 use crate::sheet::{Cell, Column, Sheet};
-use crate::stats::{CLIPS_LEAST, Comparison, Curve, Estimate, Point, Ranking, at, compare, mean, rank, resampled};
-use std::collections::BTreeSet;
+use crate::stats::{
+    CLIPS_LEAST, Comparison, Curve, Estimate, Point, Ranking, Trial, at, compare, mean, rank, resampled,
+};
 
 /// Speed-ups at which curves are read.
 const SPEEDUPS: [f64; 7] = [1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0];
-
-/// The quality that is compared: higher is better, in dB.
-struct Quality {
-    name: &'static str,
-    of: fn(&Clip) -> Option<f64>,
-}
-
-const PSNR: Quality = Quality {
-    name: "PSNR",
-    // 100 dB stands for identical: no quality, but the lack of an error.
-    of: |clip| clip.psnr_db.filter(|db| *db < 100.0),
-};
-
-/// For models whose latents are not decoded.
-const LATENT: Quality = Quality {
-    name: "latent SNR",
-    of: |clip| {
-        clip.latent_rel_l2
-            .filter(|error| *error > 0.0)
-            .map(|error| -20.0 * error.log10())
-    },
-};
-
-/// What a configuration did on a clip.
-struct Measured<'a> {
-    key: &'a (String, u64),
-    speedup: f64,
-    promised: f64, // speed-up, by the work that was saved
-    quality: f64,
-}
 
 /// A policy against a reference.
 struct Found<'a> {
@@ -46,16 +18,6 @@ struct Found<'a> {
     by_work: Option<Comparison>,
 }
 
-fn add(curves: &mut Vec<Curve>, name: &str, point: Point) {
-    match curves.iter_mut().find(|curve| curve.name == name) {
-        Some(curve) => curve.points.push(point),
-        None => curves.push(Curve {
-            name: name.into(),
-            points: vec![point],
-        }),
-    }
-}
-
 /// The curves of a group over the clips that all of them have.
 pub struct Compared {
     quality: Quality,
@@ -63,58 +25,43 @@ pub struct Compared {
     by_work: Vec<Curve>, // with what the saved work promises in place of the clock: free of noise
     control: Option<usize>,
     mix: Option<usize>,
+    is_upper: Vec<bool>, // by curve
     clips: usize,
 }
 
 impl Compared {
     /// None where quality or speed was not measured, or no clip has all configurations.
-    pub fn new<'a>(group: &'a Group) -> Option<Compared> {
-        let tested = || group.summaries.iter().filter(|summary| !summary.is_off());
-        let quality = match tested().any(|summary| summary.clips.iter().any(|clip| (PSNR.of)(clip).is_some())) {
+    pub fn new(group: &Group) -> Option<Compared> {
+        let is_measured = |summary: &Summary| summary.clips.iter().any(|clip| (PSNR.of)(clip).is_some());
+        let quality = match group.summaries.iter().any(is_measured) {
             true => PSNR,
             false => LATENT,
         };
-        let measured = |clip: &'a Clip| {
-            Some(Measured {
-                key: &clip.key,
-                speedup: clip.speedup?,
-                promised: 1.0 / clip.compute_fraction?,
-                quality: (quality.of)(clip)?,
-            })
+        let paired = Paired::of(group, quality)?;
+        let series = paired.series();
+        let curves = |speedups: fn(&Trial) -> Vec<f64>| -> Vec<Curve> {
+            let point = |trial: &Trial| Point {
+                speedups: speedups(trial),
+                qualities: trial.qualities.clone(),
+            };
+            let curve = |(summary, trials): &(&Summary, Vec<Trial>)| Curve {
+                name: summary.series.clone(),
+                points: trials.iter().map(point).collect(),
+            };
+            series.iter().map(curve).collect()
         };
-        // A configuration that changes nothing on some clip has no place on a curve.
-        let whole: Vec<(&Summary, Vec<Measured>)> = tested()
-            .map(|summary| (summary, summary.clips.iter().filter_map(measured).collect::<Vec<_>>()))
-            .filter(|(summary, clips)| !clips.is_empty() && clips.len() == summary.clips.len())
-            .collect();
-        let keys = |clips: &[Measured<'a>]| clips.iter().map(|clip| clip.key).collect::<BTreeSet<_>>();
-        let common = whole.iter().map(|(_, clips)| keys(clips)).reduce(|a, b| &a & &b)?;
-        if common.is_empty() {
-            return None;
-        }
-        let (mut curves, mut by_work): (Vec<Curve>, Vec<Curve>) = (Vec::new(), Vec::new());
-        let mut kinds: Vec<&Summary> = Vec::new();
-        for (summary, clips) in whole {
-            let chosen: Vec<&Measured> = clips.iter().filter(|clip| common.contains(clip.key)).collect();
-            let of = |value: fn(&Measured) -> f64| chosen.iter().map(|clip| value(clip)).collect::<Vec<f64>>();
-            if !curves.iter().any(|curve| curve.name == summary.series) {
-                kinds.push(summary);
-            }
-            let (speedups, promised) = (of(|clip| clip.speedup), of(|clip| clip.promised));
-            for (curves, speedups) in [(&mut curves, speedups), (&mut by_work, promised)] {
-                let qualities = of(|clip| clip.quality);
-                add(curves, &summary.series, Point { speedups, qualities });
-            }
-        }
+        let by_work = curves(|trial| trial.compute.iter().map(|share| 1.0 / share).collect());
+        let curves = curves(|trial| trial.speedups.clone());
         let first = |is_wanted: fn(&Summary) -> bool| {
             let mut places = (0..curves.len()).filter(|&i| curves[i].points.len() > 1);
-            places.find(|&i| is_wanted(kinds[i]))
+            places.find(|&i| is_wanted(series[i].0))
         };
         Some(Compared {
             quality,
             control: first(Summary::is_control),
             mix: first(Summary::is_mix),
-            clips: common.len(),
+            is_upper: series.iter().map(|(summary, _)| summary.is_upper).collect(),
+            clips: paired.clips,
             curves,
             by_work,
         })
@@ -204,7 +151,12 @@ impl Compared {
                 let points = curve.over(&all);
                 points.len() > 1 && points[0].0 <= x && x <= points[points.len() - 1].0
             };
-            self.curves.iter().filter(reaches).collect()
+            let candidates = self
+                .curves
+                .iter()
+                .zip(&self.is_upper)
+                .filter(|(_, is_upper)| !**is_upper);
+            candidates.map(|(curve, _)| curve).filter(reaches).collect()
         };
         // A speed that MixCache reaches, before others; then the fastest of those that equally many reach.
         let mix = self.mix.map(|mix| &self.curves[mix].name);

@@ -14,6 +14,8 @@ const HEIGHT: i32 = 900;
 /// Panels never get lower than this, axes included: the picture grows instead.
 const PANEL_LEAST: i32 = 500;
 const LEGEND_ROW: i32 = 30;
+/// Of an upper line: no colour of a policy, dark enough to be seen through its dashes.
+const UPPER: RGBColor = RGBColor(106, 27, 154);
 const GREYS: [RGBColor; 3] = [RGBColor(110, 110, 110), RGBColor(150, 150, 150), RGBColor(70, 70, 70)];
 
 /// One measure on the vertical axis.
@@ -59,7 +61,7 @@ pub(super) struct Curve<'a> {
     pub(super) style: Look,
 }
 
-/// How a curve looks: policies in colour, MixCache heavy, controls grey and dashed.
+/// How a curve looks: policies in colour, MixCache heavy, controls grey and dashed, an upper line dashed.
 #[derive(Clone, Copy)]
 pub(super) struct Look {
     pub(super) colour: RGBColor,
@@ -138,6 +140,13 @@ pub(super) fn curves(group: &Group) -> Vec<Curve<'_>> {
                 dashed: false,
                 width: 5,
             }
+        } else if summary.is_upper {
+            Look {
+                colour: UPPER,
+                marker: 3,
+                dashed: true,
+                width: 3,
+            }
         } else if summary.is_control() {
             greys += 1;
             Look {
@@ -205,6 +214,9 @@ fn legend(canvas: &Canvas, curves: &[Curve], group: &Group, top: i32) -> Result<
         note += " On the frame: identical to off.";
     }
     note += " Grey, dashed: controls.";
+    if group.summaries.iter().any(|s| s.is_upper) {
+        note += " Violet: upper line.";
+    }
     draw::text(
         canvas,
         &note,

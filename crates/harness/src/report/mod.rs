@@ -6,11 +6,15 @@ mod compare;
 mod curves;
 mod draw;
 pub mod dynamics;
+mod equal;
 pub mod fit;
+mod frechet;
 mod heatmap;
 mod page;
+mod paired;
 pub mod scaling;
 mod scatter;
+mod share;
 mod summary;
 mod table;
 
@@ -64,6 +68,7 @@ pub fn write(directory: &Path) -> Result<Report> {
         }
         let sheet = table::sheet(group);
         page += &format!("\n{}", sheet.markdown());
+        page += &frechet::words(group);
         files.push(save(&folder, &format!("table{suffix}.md"), &sheet.markdown())?);
         files.push(save(&folder, &format!("table{suffix}.csv"), &sheet.csv()?)?);
         if let Some(compared) = compare::Compared::new(group) {
@@ -74,6 +79,16 @@ pub fn write(directory: &Path) -> Result<Report> {
                 page += &format!("\n### {title}\n\n{words}\n\n{}", sheet.markdown());
                 files.push(save(&folder, &format!("{stem}{suffix}.csv"), &sheet.csv()?)?);
             }
+        }
+        for equal in equal::of(group) {
+            page += &equal.markdown();
+            let name = format!("{}{suffix}.csv", equal.stem);
+            files.push(save(&folder, &name, &equal.sheet().csv()?)?);
+        }
+        if let Some(shares) = share::Shares::of(group) {
+            page += &shares.markdown();
+            let name = format!("share-of-gain{suffix}.csv");
+            files.push(save(&folder, &name, &shares.sheet().csv()?)?);
         }
     }
     page += table::LEGEND;

@@ -1,12 +1,17 @@
 //! From runs to numbers: what each configuration gained and what it cost.
 
-use crate::schema::RunRow;
+use crate::schema::{Knob, RunRow};
 pub use crate::stats::Estimate;
 use crate::stats::{estimate, mean, median, pair_spread};
+use mixcache_policies::PolicySpec;
+use mixcache_policies::planned::OWN_MOMENTS;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Policies and words of a series' name that mark a control: something a cache policy has to beat.
 const CONTROLS: [&str; 4] = ["off", "fewer-steps", "uniform", "random"];
+
+/// What the name of a curve begins with that the experiment marks with `upper = true`.
+pub const UPPER_LINE: &str = "upper line (estimate)";
 
 /// Runs that may be compared: same model, sampler, size, steps and device, whatever the policy.
 pub struct Group {
@@ -36,10 +41,17 @@ pub struct Summary {
     pub policy: String,
     /// Policy with its knobs, and the guidance mode where it tells rows apart.
     pub label: String,
-    /// Curve it belongs to.
+    /// Curve it belongs to; of an upper line it begins with the words for one.
     pub series: String,
     /// Swept knob.
     pub knob: Option<(String, f64)>,
+    /// Whether the experiment marks it as the upper line.
+    pub is_upper: bool,
+    /// Whether it may reuse at more than one granularity, by what its kind may do, or that of the policy which it amends.
+    /// Kinds that this program does not know count as hybrids: nothing is claimed of them.
+    pub is_hybrid: bool,
+    /// Whether it was told what only the uncached run of the same clip can know.
+    pub knows_the_clip: bool,
     /// Its runs, failed ones included.
     pub run_keys: Vec<String>,
     /// Runs that succeeded.
@@ -93,6 +105,8 @@ pub struct Clip {
     pub lpips: Option<f64>,
     /// The same.
     pub latent_rel_l2: Option<f64>,
+    /// Of the first repeat; empty where it was not measured.
+    pub i3d_logits: Vec<f32>,
 }
 
 impl Summary {
@@ -122,12 +136,17 @@ impl Summary {
     /// A control, as opposed to a policy under test.
     pub fn is_control(&self) -> bool {
         let names = format!("{} {}", self.policy, self.series).replace('_', "-");
-        names.split([' ', '=', ',']).any(|word| CONTROLS.contains(&word))
+        !self.is_upper && names.split([' ', '=', ',']).any(|word| CONTROLS.contains(&word))
+    }
+
+    /// Whether it is a policy under test that reuses at one granularity alone.
+    pub fn is_of_one_granularity(&self) -> bool {
+        !self.is_control() && !self.is_upper && !self.is_hybrid
     }
 
     /// The policy this project is about.
     pub fn is_mix(&self) -> bool {
-        !self.is_control() && self.policy.starts_with("mix")
+        !self.is_control() && !self.is_upper && self.policy.starts_with("mix")
     }
 
     fn has_quality(&self) -> bool {
@@ -280,7 +299,10 @@ fn group(steps: u32, rows: &[&RunRow]) -> Group {
         .iter()
         .map(|((_, label), rows)| Summary {
             label: label.clone(),
-            series: name(rows[0], &rows[0].series),
+            series: match rows[0].upper {
+                true => format!("{UPPER_LINE}: {}", name(rows[0], &rows[0].series)),
+                false => name(rows[0], &rows[0].series),
+            },
             ..summary(rows, &off_s)
         })
         .collect();
@@ -314,12 +336,19 @@ fn off_spread(rows: &[&RunRow]) -> Option<f64> {
 /// Everything but the names, which depend on the other rows.
 fn summary(rows: &[&RunRow], off_s: &BTreeMap<Pair, f64>) -> Summary {
     let first = rows[0];
+    let reuses = match first.knobs.get("of.kind") {
+        Some(Knob::Text(amended)) => amended,
+        _ => &first.policy,
+    };
     let speedup = |row: &RunRow| Some(off_s.get(&pair(row))? / row.denoise_s?);
     let ok = || succeeded(rows);
     let clips = clips(ok(), speedup);
     let speedups: Vec<f64> = ok().filter_map(speedup).collect();
     Summary {
         policy: first.policy.clone(),
+        is_upper: first.upper,
+        is_hybrid: PolicySpec::is_hybrid(reuses) != Some(false),
+        knows_the_clip: first.knobs.get("moments") == Some(&Knob::Text(OWN_MOMENTS.into())),
         knob: first.knob_name.clone().zip(first.knob),
         run_keys: rows.iter().map(|row| row.run_key.clone()).collect(),
         runs: ok().count(),
@@ -375,6 +404,7 @@ fn clips<'a>(rows: impl Iterator<Item = &'a RunRow>, speedup: impl Fn(&RunRow) -
             psnr_db: mean_over(|row| row.psnr_db),
             lpips: mean_over(|row| row.lpips),
             latent_rel_l2: mean_over(|row| row.latent_rel_l2),
+            i3d_logits: rows[0].i3d_logits.clone(),
         }
     };
     by_clip(rows).into_iter().map(clip).collect()

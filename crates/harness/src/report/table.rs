@@ -1,6 +1,7 @@
 //! The table of a group: one row a configuration.
 
-use super::summary::{Group, Summary};
+use super::frechet;
+use super::summary::{Group, Summary, UPPER_LINE};
 use crate::sheet::{Cell, Column, Sheet};
 
 /// Explains the columns under the last table.
@@ -30,6 +31,7 @@ pub fn sheet(group: &Group) -> Sheet {
         Column::estimate("flicker_error", "flicker", 4, ""),
         Column::estimate("warping_error", "warping", 4, ""),
         Column::estimate("latent_rel_l2", "latent error", 4, ""),
+        Column::number("i3d_frechet", "Fréchet I3D", 2),
         Column::mib("cache_claimed_bytes", "claimed MiB"),
         Column::mib("cache_peak_bytes", "held MiB"),
         Column::number("reads", "reads", 0),
@@ -46,7 +48,10 @@ fn row(s: &Summary, group: &Group) -> Vec<Cell> {
     let bytes = |bytes: Option<u64>| Cell::from(bytes.map(|bytes| bytes as f64));
     vec![
         s.policy.clone().into(),
-        s.knobs().into(),
+        match s.is_upper {
+            true => format!("{UPPER_LINE}: {}", s.knobs()).into(),
+            false => s.knobs().into(),
+        },
         s.series.clone().into(),
         s.knob.as_ref().map_or(Cell::default(), |(name, _)| name.clone().into()),
         s.knob.as_ref().map(|(_, value)| *value).into(),
@@ -62,6 +67,7 @@ fn row(s: &Summary, group: &Group) -> Vec<Cell> {
         s.flicker_error.into(),
         s.warping_error.into(),
         s.latent_rel_l2.into(),
+        frechet::distance(s, group).into(),
         bytes(s.cache_claimed_bytes),
         bytes(s.cache_peak_bytes),
         s.reads.into(),

@@ -131,6 +131,12 @@ pub const RUN_COLUMNS: &[Column] = &[
     ),
     maybe("knob", F64, "", "Value of the swept knob; null if none is swept"),
     maybe("knob_name", Text, "", "Name of the swept knob; null if none is swept"),
+    maybe(
+        "upper",
+        Bool,
+        "",
+        "Whether the experiment marks the policy as the upper line: an estimate of what could be reached, no candidate where the best is looked for. Absent = not marked",
+    ),
     always("prompt", Text, "", "Prompt"),
     always("prompt_index", U32, "", "Place of the prompt in the experiment, from 0"),
     always("seed", U64, "", "Seed of the initial noise, drawn on the host"),
@@ -228,6 +234,12 @@ pub const RUN_COLUMNS: &[Column] = &[
         F64,
         "",
         "The same along the motion of the uncached run, found by matching blocks of 8×8 pixels. 0 = identical",
+    ),
+    maybe(
+        "i3d_logits",
+        F32List,
+        "",
+        "What I3D of Kinetics-400 makes of the clip, 400 numbers, mean over time: for the Fréchet distance of sets of clips. Empty where no weights were given (`--i3d`). Not in CSV",
     ),
     always("started_at", Text, "RFC 3339, UTC", "When the run began"),
 ];

@@ -58,9 +58,10 @@ pub fn read_events(path: &Path) -> Result<Vec<EventRow>> {
     read_parquet(path, EVENT_COLUMNS, None, |row| row)
 }
 
-/// Writes the runs as CSV with the columns of the Parquet file; null is an empty field.
+/// Writes the runs as CSV with the columns of the Parquet file but lists; null is an empty field.
 pub fn write_runs_csv(path: &Path, runs: &[RunRow]) -> Result<()> {
-    let (columns, rows) = flatten(runs)?;
+    let (mut columns, rows) = flatten(runs)?;
+    columns.retain(|(_, kind)| *kind != ColumnType::F32List); // a cell holds one value
     let mut csv = csv::Writer::from_writer(Vec::new());
     csv.write_record(columns.iter().map(|(name, _)| name))?;
     for row in &rows {

@@ -4,12 +4,14 @@
 mod compare;
 mod curve;
 mod noise;
+mod priced;
 mod ranks;
 mod resample;
 
 pub use compare::{Comparison, compare};
 pub use curve::{Curve, Point, at};
 pub use noise::pair_spread;
+pub use priced::{Cost, Priced, Trial};
 pub use ranks::{Ranking, rank};
 pub use resample::{CLIPS_LEAST, Estimate, estimate, mean, median, resampled};
 

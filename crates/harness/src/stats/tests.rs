@@ -127,3 +127,67 @@ fn two_values_are_expected_apart_as_the_others_are() {
     assert!(pair_spread(&[99.0, 101.0]).unwrap() > 1.25);
     assert_eq!(pair_spread(&[100.0]), None);
 }
+
+/// Two settings, clips 10 dB apart, `by` dB better than 40 dB more for all the work.
+fn priced(by: f64) -> Priced {
+    let trial = |share: f64, qualities: [f64; 2]| Trial {
+        compute: vec![share; 2],
+        speedups: vec![1.0 / share; 2],
+        qualities: qualities.map(|quality| quality + by).to_vec(),
+    };
+    Priced {
+        trials: vec![trial(0.75, [65.0, 55.0]), trial(0.25, [45.0, 35.0])],
+        scale: |db| db,
+    }
+}
+
+#[test]
+fn the_cost_of_a_quality_is_read_between_settings_and_never_beyond() {
+    let policy = priced(0.0);
+    assert_eq!(policy.cost(Cost::Compute, 50.0, 2), Some(0.5));
+    // A quarter of the way from 4× at 40 dB to 4/3× at 60.
+    let speedup = policy.cost(Cost::Speedup, 45.0, 2).unwrap();
+    assert!((speedup - 10.0 / 3.0).abs() < 1e-12, "{speedup}");
+    assert_eq!(policy.cost(Cost::Compute, 39.9, 2), None);
+    assert_eq!(policy.cost(Cost::Compute, 60.1, 2), None);
+}
+
+#[test]
+fn what_is_saved_at_equal_quality_is_paired_by_clip() {
+    let (policy, other) = (priced(0.0), priced(-4.0));
+    let saving = policy.saving(&other, Cost::Compute, 50.0, 2).unwrap();
+    assert!((saving.value - 1.2).abs() < 1e-12, "{saving:?}");
+    // .475 / .375 on the better clip, .725 / .625 on the other; unpaired from .475 / .625 to .725 / .375.
+    let (low, high) = saving.interval.unwrap();
+    let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
+    assert!(close(low, 0.725 / 0.625) && close(high, 0.475 / 0.375), "{saving:?}");
+    assert_eq!(
+        policy.saving(&other, Cost::Compute, 57.0, 2),
+        None,
+        "the other does not reach it"
+    );
+    let slower = other.saving(&policy, Cost::Speedup, 50.0, 2).unwrap();
+    assert!(slower.value < 1.0);
+}
+
+#[test]
+fn the_share_of_a_gain_is_read_at_equal_compute() {
+    let (control, policy, upper) = (priced(0.0), priced(6.0), priced(8.0));
+    assert_eq!(policy.quality(0.5, 2), Some(56.0));
+    assert_eq!(policy.quality(0.8, 2), None);
+    let share = policy.share_of_gain(&control, &upper, 0.5, 2).unwrap();
+    // The same on every clip, however far the clips are apart.
+    let (low, high) = share.interval.unwrap();
+    assert!(
+        [share.value, low, high]
+            .iter()
+            .all(|share| (share - 0.75).abs() < 1e-12),
+        "{share:?}"
+    );
+    assert_eq!(policy.share_of_gain(&control, &upper, 0.2, 2), None);
+    assert_eq!(
+        policy.share_of_gain(&control, &control, 0.5, 2),
+        None,
+        "a share of nothing"
+    );
+}

@@ -86,7 +86,10 @@ fn measured(setting: &Setting, recordings: &[Recording]) -> Vec<Vec<Cell>> {
         .flat_map(|recording| recording.groups.iter().map(move |group| (recording, group)));
     let groups = groups.filter(|(_, group)| is_of(setting, group));
     let configurations = groups.flat_map(|(recording, group)| {
-        let tested = group.summaries.iter().filter(|summary| !summary.is_off());
+        let tested = group
+            .summaries
+            .iter()
+            .filter(|summary| !summary.is_off() && !summary.is_upper);
         tested.filter_map(move |summary| {
             Some(Ours {
                 recording,

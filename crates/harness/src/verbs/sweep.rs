@@ -4,12 +4,13 @@ use super::Chosen;
 use crate::experiment::Experiment;
 use crate::machine::Machine;
 use crate::metrics::Frames;
+use crate::metrics::i3d::{self, I3d};
 use crate::record::Recording;
 use crate::runner::{Cell, Reference, Runner};
 use crate::schema::RunRow;
 use crate::subject::Subject;
 use crate::{report, video};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use mixcache_core::weights::Weights;
 use safetensors::tensor::{Dtype, TensorView};
@@ -23,6 +24,9 @@ pub struct Args {
     /// Folder of all recordings. This one goes to a new folder in it, under the experiment's name.
     #[arg(long, default_value = "results")]
     results: PathBuf,
+    /// Weights of I3D (Kinetics-400, safetensors), for the Fréchet distance of clips; MIXCACHE_I3D says the same.
+    #[arg(long, value_name = "FILE")]
+    i3d: Option<PathBuf>,
     /// Start anew even if an unfinished recording of the same experiment could go on.
     #[arg(long)]
     fresh: bool,
@@ -32,8 +36,11 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let experiment = args.chosen.settle()?;
     let subject = Subject::load(&experiment)?;
-    let runner = Runner::new(&experiment, &subject);
+    let mut runner = Runner::new(&experiment, &subject);
     runner.check()?;
+    if let Some(path) = args.i3d.or_else(|| std::env::var_os("MIXCACHE_I3D").map(PathBuf::from)) {
+        runner = runner.with_i3d(network(&path, &experiment, &subject)?);
+    }
     let root = args.results.join(&experiment.name);
     let mut recording = open(&experiment, &root, args.fresh)?;
     let mut group = Group::new(&subject, recording.directory());
@@ -80,6 +87,22 @@ pub fn run(args: Args) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// I3D, where the experiment makes clips that it can see.
+fn network(path: &Path, experiment: &Experiment, subject: &Subject) -> Result<I3d> {
+    let frames = experiment.video.frames;
+    ensure!(
+        frames >= i3d::FRAMES_LEAST,
+        "`video.frames = {frames}`: I3D needs {} or more; leave --i3d (MIXCACHE_I3D) out",
+        i3d::FRAMES_LEAST
+    );
+    ensure!(
+        subject.trained && subject.has_decoder(),
+        "{} makes no frames that I3D could see, without trained weights and a decoder; leave --i3d (MIXCACHE_I3D) out",
+        experiment.model.name
+    );
+    I3d::open(path, subject.model.device())
 }
 
 fn open(experiment: &Experiment, root: &Path, fresh: bool) -> Result<Recording> {

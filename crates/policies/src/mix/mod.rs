@@ -179,6 +179,9 @@ struct State {
 }
 
 impl CachePolicy for Mix {
+    fn is_hybrid() -> bool {
+        true
+    }
     fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
         self.check(run)?;
         let calibration = find(run, "MixCache calibration", &run.data.mix, &self.calibration, |c| &c.model, self.foreign)?;

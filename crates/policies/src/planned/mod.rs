@@ -146,6 +146,9 @@ pub enum Weights {
 }
 
 impl CachePolicy for Planned {
+    fn is_hybrid() -> bool {
+        true
+    }
     fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
         at_least_one("depth", self.depth)?;
         if !(0.0..=1.0).contains(&self.compute) {
