@@ -5,7 +5,7 @@ use crate::experiment::{Experiment, WireModel};
 use crate::memory::Need;
 use crate::metrics::Frames;
 use crate::runner::{Reference, name_of};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use mixcache_core::codec::PatchCodec;
 use mixcache_core::fake;
@@ -72,6 +72,11 @@ pub fn settle(experiment: Experiment) -> Result<Experiment> {
         Prediction::Flow => ("the velocity of a flow", "euler, unipc or dpmpp"),
         Prediction::V => ("v at constant variance", "ddim or dpmpp-sde"),
     };
+    let sampler = &settled.sampler;
+    ensure!(
+        sampler.guidance_low_noise.is_none() || preset(name)?.experts() == 2 && sampler.guidance != 1.0,
+        "`sampler.guidance_low_noise`: {name} has one expert, or there is no guidance (`guidance = 1`); leave it out"
+    );
     ensure!(
         kind.prediction() == preset(name)?.prediction(),
         "`sampler.kind = \"{}\"`: {name} predicts {expected}, expected {known}",
@@ -118,10 +123,14 @@ fn substituted(mut experiment: Experiment) -> Result<Experiment> {
 pub fn sizes_of(model: &str, weights: Option<&Path>) -> Result<Config> {
     let asked = preset(model)?;
     let Some(path) = weights else { return Ok(asked) };
-    let found = Config::beside(&Checkpoint::find(path).transformer)?.unwrap_or(asked.clone());
+    let checkpoint = Checkpoint::find(path);
+    let found = match Config::beside(&checkpoint.transformer)? {
+        Some(expert) if checkpoint.low_noise.is_some() => expert.clone().of_experts().unwrap_or(expert),
+        found => found.unwrap_or(asked.clone()),
+    };
     let is_other = found.name() != asked.name() && Config::preset(found.name()).is_some();
     ensure!(
-        found.family() == asked.family() && !is_other,
+        found.family() == asked.family() && found.experts() == asked.experts() && !is_other,
         "{} holds {} ({}), the experiment runs {} ({}): choose an experiment for that model, or another checkpoint",
         path.display(),
         found.name(),
@@ -227,7 +236,18 @@ impl Subject {
                     decoder = Some(Decoder::Vae(vae(&config, path, model.vae_tiles, &device)?));
                     from += &format!(", decoder {}", path.display());
                 }
-                (config.load(weights, &device, dtype)?, from, !is_random)
+                let loaded = match (config.experts(), &checkpoint.low_noise) {
+                    (1, _) => config.load(weights, &device, dtype)?,
+                    (_, Some(low_noise)) => {
+                        config.load_experts([weights, Weights::open(low_noise)?], &device, dtype)?
+                    }
+                    (_, None) => bail!(
+                        "{}: {} has two experts, found one transformer; expected `transformer/` and `transformer_2/`, or `high_noise_model/` and `low_noise_model/`",
+                        path.display(),
+                        config.name()
+                    ),
+                };
+                (loaded, from, !is_random)
             }
             None => (config.random(0, &device, dtype), "random, seed 0".into(), false),
         };
@@ -300,6 +320,11 @@ impl Subject {
     fn latent_shape(&self) -> [usize; 5] {
         let [f, h, w] = self.grid;
         [1, self.model.config().latent_channels(), f, h, w]
+    }
+
+    /// Whether latents become frames here.
+    pub fn makes_frames(&self) -> bool {
+        self.decoder.is_some()
     }
 
     /// What was made, from the numbers of its latent.

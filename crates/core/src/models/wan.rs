@@ -5,12 +5,14 @@
 
 mod chain;
 mod config;
+mod experts;
 mod flops;
 mod keys;
 pub mod reference;
 
 pub use chain::{WanChain, WanCtx};
 pub use config::WanConfig;
+pub use experts::{WanExperts, WanExpertsChain, WanExpertsCond, WanExpertsCtx};
 
 use crate::inventory::{Asked, KeyLayout};
 use crate::linear::Linear;

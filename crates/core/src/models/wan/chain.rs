@@ -149,6 +149,15 @@ impl WanChain<'_> {
         let k = rms_norm(project(text.clone(), k), norm_k, eps).cast(dtype);
         project(attention(q, k, project(text, v), self.wan.config.heads), o)
     }
+    /// The signal at each of these timesteps, `[timesteps, width]`.
+    pub(super) fn time_rows(&self, signal: TimeSignal, timesteps: &[f32]) -> Tensor<2> {
+        let wan = self.wan;
+        let embedding = wan.time.embed(timesteps, &wan.device);
+        match signal {
+            TimeSignal::Embedding => embedding,
+            TimeSignal::Projection => project(silu(embedding), &wan.time_projection),
+        }
+    }
     fn feed_forward(&self, block: &Block, x: &Tensor<3>, ctx: &WanCtx) -> Tensor<3> {
         let x = self.modulated(block, x, ctx, [SCALE_FFN, SHIFT_FFN]);
         let [first, second] = &block.ffn;
@@ -210,12 +219,7 @@ impl Dit for WanChain<'_> {
         Latent(patch::latent(patches, Channels::Last, self.grid, wan.config.patch))
     }
     fn time_signals(&self, signal: TimeSignal, timesteps: &[f32]) -> Vec<Vec<f32>> {
-        let wan = self.wan;
-        let embedding = wan.time.embed(timesteps, &wan.device);
-        let signals = match signal {
-            TimeSignal::Embedding => embedding,
-            TimeSignal::Projection => project(silu(embedding), &wan.time_projection),
-        };
+        let signals = self.time_rows(signal, timesteps);
         let width = signals.dims()[1];
         host(signals).chunks_exact(width).map(<[f32]>::to_vec).collect()
     }
