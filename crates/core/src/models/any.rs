@@ -145,7 +145,7 @@ impl Config {
                 .iter()
                 .any(|known| class.starts_with(known))
         {
-            let why = format!("this is a {class}; expected a transformer of Wan2.1, HunyuanVideo or CogVideoX");
+            let why = format!("this is a {class}; expected a transformer of Wan2.1 or Wan2.2, HunyuanVideo or CogVideoX");
             return Err(ConfigError::Unsupported(why));
         }
         // Keys that every file of a model has, in either style.

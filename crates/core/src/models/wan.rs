@@ -1,4 +1,4 @@
-//! Wan2.1 text-to-video (`wan/modules/model.py` of Wan-Video/Wan2.1), in any size.
+//! Wan2.1 text-to-video (`wan/modules/model.py` of Wan-Video/Wan2.1), in any size; Wan2.2 of two such (`experts`).
 //!
 //! A block is three units: self-attention, cross-attention to the text, feed-forward. The velocity
 //! `noise − data` is predicted.
