@@ -141,6 +141,11 @@ fn prediction(root: &Path) -> Vec<f32> {
     let config = Config::beside(&transformer(root)).unwrap().expect("a config.json");
     let weights = Weights::open(&transformer(root)).unwrap();
     assert_eq!(weights.note(fake::NOTE), Some("seed 5"));
+    predicted(weights, config, FloatDType::F32)
+}
+
+/// The same of weights that are open.
+fn predicted(weights: Weights, config: Config, dtype: FloatDType) -> Vec<f32> {
     let device = Device::flex();
     let text_tokens = 3;
     let (width, pooled) = config.text_widths();
@@ -149,7 +154,7 @@ fn prediction(root: &Path) -> Vec<f32> {
         states: random(1, [1, text_tokens, width]),
         pooled: random(2, [1, 1, pooled.unwrap_or(1)]).squeeze_dim(1),
     };
-    let model = config.load(weights, &device, FloatDType::F32).unwrap();
+    let model = config.load(weights, &device, dtype).unwrap();
     let cond = model.condition(prompt, 6.0).unwrap();
     let chain = model.on([2, 4, 4], 1, text_tokens).unwrap();
     let shape = chain.latent_shape();
@@ -327,4 +332,18 @@ fn a_pass_of_two_experts_is_the_pass_of_one_of_them() {
     };
     let each = [signals(&high, &timesteps[..3]), signals(&low, &timesteps[3..])].concat();
     assert_eq!(signals(&both, &timesteps), each);
+}
+
+#[test]
+fn blocks_that_stay_on_the_host_compute_the_same_bit_for_bit() {
+    let root = faked("wan2.1-t2v-14b", KeyLayout::Diffusers);
+    let folder = transformer(root.path());
+    for dtype in [FloatDType::F32, FloatDType::BF16] {
+        let [resident, offloaded] = [false, true].map(|offload| {
+            let weights = Weights::open(&folder).unwrap();
+            let weights = if offload { weights.offloaded() } else { weights };
+            predicted(weights, Config::beside(&folder).unwrap().unwrap(), dtype)
+        });
+        assert_eq!(resident, offloaded, "{dtype:?}");
+    }
 }

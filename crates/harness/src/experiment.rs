@@ -90,6 +90,9 @@ pub struct WireModel {
     /// Decode large frames in tiles where the authors decode whole ones (Wan, CogVideoX): less memory, faint seams.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub vae_tiles: bool,
+    /// Keep the blocks of the transformer in the host's memory, and copy each to the device when a pass reaches it (Wan).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offload: bool,
 }
 
 fn cpu() -> String {
@@ -378,6 +381,7 @@ impl Experiment {
             device: self.model.device,
             dtype: f32(),
             vae_tiles: false,
+            offload: false,
         };
         (self.video, self.runs.prompts) = (stand_in.video, stand_in.prompts);
         self.runs.negative_prompt.clear();

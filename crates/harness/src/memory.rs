@@ -18,7 +18,7 @@ const GIB: f64 = (1u64 << 30) as f64;
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub struct Need {
     /// The transformer's weights, of both where there are two experts, and those of the video autoencoder where the
-    /// checkpoint has one, each in the dtype it is kept in.
+    /// checkpoint has one, each in the dtype it is kept in; of blocks that stay on the host one.
     pub weights_bytes: u64,
     /// What stands at once in the widest unit of a pass: hidden state, its normed copy, and the feed-forward's inner
     /// one, or queries, keys, values and their mixture. A back end may hold more.
@@ -38,9 +38,11 @@ impl Need {
         let subject = Subject::hollow(experiment)?;
         let config = subject.model.config();
         let (_, asked) = config.hollow(KeyLayout::Original, dtype(&experiment.model.dtype)?);
+        let is_there = |asked: &&Asked| !experiment.model.offload || asked.block().is_none_or(|block| block == 0);
         let runner = Runner::new(experiment, &subject);
         let mut need = Need {
-            weights_bytes: config.experts() as u64 * asked.iter().map(Asked::device_bytes).sum::<u64>(),
+            weights_bytes: config.experts() as u64
+                * asked.iter().filter(is_there).map(Asked::device_bytes).sum::<u64>(),
             pass_bytes: 0,
             cache_bytes: 0,
             decode_bytes: 0,
@@ -156,6 +158,21 @@ mod tests {
         // Two bytes a parameter; time embedding, norms and head have four.
         let parameters = 1_418_996_800;
         assert!(need.weights_bytes > 2 * parameters && need.weights_bytes < 2 * parameters + 100_000_000);
+    }
+
+    #[test]
+    fn of_offloaded_blocks_one_is_on_the_device() {
+        let resident = experiment("wan14b");
+        let mut offloaded = resident.clone();
+        offloaded.model.offload = true;
+        let [all, one] = [&resident, &offloaded].map(|experiment| Need::of(experiment).unwrap().weights_bytes);
+        // Of 40 blocks with 351 million parameters each (four d × d layers twice, and the feed-forward), 39 are not there.
+        let block_bytes = 2 * (8 * 5120 * 5120 + 2 * 5120 * 13824);
+        let saved = all - one;
+        assert!(
+            saved > 39 * block_bytes && saved < 39 * (block_bytes + 1_000_000),
+            "{saved}"
+        );
     }
 
     #[test]

@@ -72,6 +72,10 @@ pub fn settle(experiment: Experiment) -> Result<Experiment> {
         Prediction::Flow => ("the velocity of a flow", "euler, unipc or dpmpp"),
         Prediction::V => ("v at constant variance", "ddim or dpmpp-sde"),
     };
+    ensure!(
+        !settled.model.offload || settled.model.weights.is_some() && preset(name)?.offloads(),
+        "`model.offload`: blocks of Wan with `--weights` can stay in the host's memory, not those of {name} here; leave it out"
+    );
     let sampler = &settled.sampler;
     ensure!(
         sampler.guidance_low_noise.is_none() || preset(name)?.experts() == 2 && sampler.guidance != 1.0,
@@ -229,7 +233,11 @@ impl Subject {
             _ if hollow => (config.hollow(KeyLayout::Original, dtype).0, "none".into(), false),
             Some(path) => {
                 let checkpoint = Checkpoint::find(path);
-                let weights = Weights::open(&checkpoint.transformer)?;
+                let open = |path: &Path| {
+                    let weights = Weights::open(path)?;
+                    anyhow::Ok(if model.offload { weights.offloaded() } else { weights })
+                };
+                let weights = open(&checkpoint.transformer)?;
                 let is_random = weights.note(fake::NOTE).is_some();
                 let mut from = checkpoint.transformer.display().to_string();
                 if let Ok(path) = &checkpoint.vae {
@@ -239,7 +247,7 @@ impl Subject {
                 let loaded = match (config.experts(), &checkpoint.low_noise) {
                     (1, _) => config.load(weights, &device, dtype)?,
                     (_, Some(low_noise)) => {
-                        config.load_experts([weights, Weights::open(low_noise)?], &device, dtype)?
+                        config.load_experts([weights, open(low_noise)?], &device, dtype)?
                     }
                     (_, None) => bail!(
                         "{}: {} has two experts, found one transformer; expected `transformer/` and `transformer_2/`, or `high_noise_model/` and `low_noise_model/`",

@@ -310,6 +310,13 @@ fn every_model_makes_a_video_by_its_name_alone() {
         let (done, shown) = generate(model, &[&weights[..], &["--policy", "step interval=2"]].concat());
         assert!(done && shown.contains("random weights, seed 0"), "{model}: {shown}");
         let made = "9 frames of 48×32 in clip.mp4";
+        if model.starts_with("wan") {
+            let resident = fs::read(folder.path().join("clip.mp4")).unwrap();
+            let offloaded = [&weights[..], &["--policy", "step interval=2", "--offload"]].concat();
+            assert!(generate(model, &offloaded).0);
+            let same = fs::read(folder.path().join("clip.mp4")).unwrap() == resident;
+            assert!(same, "{model}: another video with its blocks on the host");
+        }
         assert!(
             shown.contains(made) && shown.contains("67 % of the compute"),
             "{model}: {shown}"
@@ -323,6 +330,10 @@ fn every_model_makes_a_video_by_its_name_alone() {
         (&["--model", "wan-mini", "mini"], "cannot be used with"),
         (&[], "<EXPERIMENT|--model <MODEL>>"),
         (&["--model", "wan-mini", "--size", "large"], "expected WIDTHxHEIGHT"),
+        (
+            &["--model", "wan-mini", "--offload"],
+            "`model.offload`: blocks of Wan with `--weights`",
+        ),
         (&["--model", "wan-mini", "--frames", "17"], "found 17 frames of 64×64"),
     ] {
         let rest = ["--prompt", "a penguin moves left on blue", "-o", "clip.mp4"];

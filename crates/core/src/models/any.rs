@@ -145,7 +145,8 @@ impl Config {
                 .iter()
                 .any(|known| class.starts_with(known))
         {
-            let why = format!("this is a {class}; expected a transformer of Wan2.1 or Wan2.2, HunyuanVideo or CogVideoX");
+            let why =
+                format!("this is a {class}; expected a transformer of Wan2.1 or Wan2.2, HunyuanVideo or CogVideoX");
             return Err(ConfigError::Unsupported(why));
         }
         // Keys that every file of a model has, in either style.
@@ -194,6 +195,10 @@ impl Config {
             Config::Wan(config) => config.experts(),
             Config::Hunyuan(_) | Config::CogVideoX(_) => 1,
         }
+    }
+    /// Whether its blocks can stay in the host's memory ([`Weights::offloaded`]).
+    pub fn offloads(&self) -> bool {
+        matches!(self, Config::Wan(_))
     }
     /// Timestep below which the second expert takes over from the first, where there are two.
     pub fn boundary(&self) -> Option<f32> {

@@ -3,6 +3,7 @@
 //! One file and one folder a model, what they share beside them. [`Model`] is the only list.
 
 mod any;
+pub(crate) mod blocks;
 pub mod cogvideox;
 pub(crate) mod config;
 pub mod hunyuan;

@@ -61,6 +61,9 @@ pub struct Means {
     /// f32, f16 or bf16, instead of the experiment's.
     #[arg(long)]
     pub dtype: Option<String>,
+    /// Keep the blocks of the transformer in the host's memory, and copy each to the device when a pass reaches it (Wan).
+    #[arg(long)]
+    pub offload: bool,
 }
 
 impl Means {
@@ -72,6 +75,7 @@ impl Means {
         if let Some(dtype) = &self.dtype {
             experiment.model.dtype = dtype.clone();
         }
+        experiment.model.offload |= self.offload;
         if self.weights.is_some() {
             experiment.model.weights = self.weights.clone();
         }

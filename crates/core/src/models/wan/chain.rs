@@ -10,6 +10,7 @@ use burn::tensor::activation::silu;
 use burn::tensor::{FloatDType, Tensor};
 use mixcache_policies::chain::Dit;
 use mixcache_policies::plan::{Signal, TimeSignal, Unit, UnitKind};
+use std::sync::Arc;
 
 /// Rows of a block's modulation table.
 const SHIFT_SELF: usize = 0;
@@ -108,8 +109,8 @@ impl Chain for WanChain<'_> {
 }
 
 impl WanChain<'_> {
-    fn block(&self, i: usize) -> (&Block, UnitKind) {
-        (&self.wan.blocks[i / UNITS.len()], UNITS[i % UNITS.len()])
+    fn block(&self, i: usize) -> (Arc<Block>, UnitKind) {
+        (self.wan.blocks.get(i / UNITS.len()), UNITS[i % UNITS.len()])
     }
     /// A block's norm, with the scale and the shift that stand in these rows of its modulation.
     fn modulated(&self, block: &Block, x: &Tensor<3>, ctx: &WanCtx, [scale, shift]: [usize; 2]) -> Tensor<3> {
@@ -191,9 +192,9 @@ impl Dit for WanChain<'_> {
         let (block, kind) = self.block(i);
         let x = &hidden.tokens;
         Hidden::of_video(match kind {
-            UnitKind::SelfAttn => self.self_attention(block, x, ctx),
-            UnitKind::CrossAttn => self.cross_attention(block, x, ctx),
-            _ => self.feed_forward(block, x, ctx),
+            UnitKind::SelfAttn => self.self_attention(&block, x, ctx),
+            UnitKind::CrossAttn => self.cross_attention(&block, x, ctx),
+            _ => self.feed_forward(&block, x, ctx),
         })
     }
     fn join(&self, i: usize, hidden: Hidden, raw: &Hidden, ctx: &WanCtx) -> Hidden {
@@ -208,7 +209,7 @@ impl Dit for WanChain<'_> {
     }
     fn first_input(&self, hidden: &Hidden, ctx: &WanCtx) -> Hidden {
         let (block, _) = self.block(0);
-        Hidden::of_video(self.modulated(block, &hidden.tokens, ctx, [SCALE_SELF, SHIFT_SELF]))
+        Hidden::of_video(self.modulated(&block, &hidden.tokens, ctx, [SCALE_SELF, SHIFT_SELF]))
     }
     fn head(&self, hidden: Hidden, ctx: &WanCtx) -> Latent {
         let wan = self.wan;
