@@ -80,6 +80,7 @@ pub fn pass<D: Dit>(
     cond: &D::Cond,
     now: &[D::Latent],
 ) -> Result<D::Latent, WalkError> {
+    // To another expert, and to the policy there, this is where the run begins.
     if at.branch == COND && store.run().switches.contains(&at.step) {
         store.forget(policy.warnings());
         policy.begin(store.run())?;
