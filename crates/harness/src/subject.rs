@@ -246,9 +246,7 @@ impl Subject {
                 }
                 let loaded = match (config.experts(), &checkpoint.low_noise) {
                     (1, _) => config.load(weights, &device, dtype)?,
-                    (_, Some(low_noise)) => {
-                        config.load_experts([weights, open(low_noise)?], &device, dtype)?
-                    }
+                    (_, Some(low_noise)) => config.load_experts([weights, open(low_noise)?], &device, dtype)?,
                     (_, None) => bail!(
                         "{}: {} has two experts, found one transformer; expected `transformer/` and `transformer_2/`, or `high_noise_model/` and `low_noise_model/`",
                         path.display(),
