@@ -90,6 +90,7 @@ pub fn run_of(
         sigmas: schedule.sigmas[..schedule.steps()].to_vec(),
         timesteps: schedule.timesteps.clone(),
         full: limits.full,
+        switches: chain.switches(&schedule.timesteps),
         signals: chain.signals(),
         hidden_bytes: chain.hidden_bytes(),
         input_bytes: chain.input_bytes(),
@@ -134,6 +135,8 @@ pub struct Outcome {
     pub trace: Vec<Event>,
     /// Reads, operations, bytes.
     pub costs: Costs,
+    /// What the policy wants the user to know.
+    pub warnings: Vec<String>,
     /// Bytes the policy claimed before the run.
     pub claimed_bytes: u64,
     /// Wall time from the first kernel to the end of the last, observers included.
@@ -200,8 +203,11 @@ where
     }
     device.sync().expect("the device finishes the run");
     let denoise_s = start.elapsed().as_secs_f64();
+    let mut warnings = [store.warnings(), &policy.warnings()].concat();
+    warnings.dedup();
     Ok(Outcome {
         latent,
+        warnings,
         claimed_bytes: store.claimed_bytes(),
         costs: store.costs(),
         trace: store.into_trace(),

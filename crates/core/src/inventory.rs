@@ -43,6 +43,11 @@ impl Asked {
     pub fn device_bytes(&self) -> u64 {
         (self.len() * DType::from(self.dtype).size()) as u64
     }
+    /// The block that it belongs to, of a model whose blocks can stay on the host.
+    pub fn block(&self) -> Option<usize> {
+        let (number, _) = self.own.key.strip_prefix("blocks.")?.split_once('.')?;
+        number.parse().ok()
+    }
     /// Whether it has no numbers.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

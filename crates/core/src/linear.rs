@@ -1,7 +1,7 @@
 //! Linear layers as the back end multiplies by them fastest.
 
 use crate::kernels::{self, Panels};
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 /// A linear layer, laid out once while loading.
 #[derive(Clone, Debug)]
@@ -30,6 +30,15 @@ impl Linear {
             Linear::Panels(kernels::panels(weight, bias))
         } else {
             Linear::Tensors { weight, bias }
+        }
+    }
+    /// The same layer on a device, laid out for it.
+    pub fn on(&self, device: &Device) -> Linear {
+        match self {
+            Linear::Panels(_) => self.clone(), // the CPU's
+            Linear::Tensors { weight, bias } => {
+                Linear::new(weight.clone().to_device(device), bias.clone().to_device(device))
+            }
         }
     }
 }

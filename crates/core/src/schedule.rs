@@ -50,6 +50,8 @@ pub struct Schedule {
     pub timesteps: Vec<f32>,
     /// How the guidance scale goes.
     pub course: Course,
+    /// A timestep below which the guidance scale is another, and that scale.
+    pub low_noise: Option<(f32, f32)>,
 }
 
 impl Schedule {
@@ -93,7 +95,13 @@ impl Schedule {
             sigmas,
             timesteps,
             course: Course::Constant,
+            low_noise: None,
         }
+    }
+    /// With another guidance scale below a timestep: that of Wan2.2's expert for low noise.
+    pub fn with_low_noise(self, boundary: f32, scale: f32) -> Schedule {
+        let low_noise = Some((boundary, scale));
+        Schedule { low_noise, ..self }
     }
     /// With another course of the guidance scale.
     pub fn with_course(self, course: Course) -> Schedule {
@@ -102,6 +110,8 @@ impl Schedule {
     /// The guidance scale at a step of a run whose scale is `w`.
     pub fn scale(&self, w: f32, step: usize) -> f32 {
         let (steps, timestep) = (self.steps() as f64, self.timesteps[step] as f64);
+        let below = self.low_noise.filter(|(boundary, _)| self.timesteps[step] < *boundary);
+        let w = below.map_or(w, |(_, scale)| scale);
         match self.course {
             Course::Constant => w,
             Course::CogvideoxDynamic => {
@@ -203,6 +213,18 @@ mod tests {
         }
         let constant = Schedule::new(Grid::CogVideoX, 50, 1.0);
         assert!((0..50).all(|step| constant.scale(6.0, step) == 6.0));
+    }
+
+    #[test]
+    fn wan2_2_goes_over_to_the_smaller_scale_at_the_boundary() {
+        let schedule = Schedule::new(Grid::Wan, 40, 12.0).with_low_noise(875.0, 3.0);
+        let first = schedule.timesteps.iter().position(|t| *t < 875.0).unwrap();
+        // The authors' solver in Python: step 26 of 40 is at timestep 865, the one before at 877.
+        assert_eq!(
+            (first, &schedule.timesteps[first - 1..=first]),
+            (26, &[877.0, 865.0][..])
+        );
+        assert_eq!([first - 1, first].map(|step| schedule.scale(4.0, step)), [4.0, 3.0]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use crate::inventory::Asked;
 use crate::linear::Linear;
+use crate::models::blocks::{Blocks, Movable};
 use burn::tensor::{DType, Device, Distribution, FloatDType, Tensor, TensorData};
 use half::{bf16, f16};
 use memmap2::Mmap;
@@ -111,6 +112,7 @@ pub struct Weights {
     origin: String,
     shards: Arc<Vec<Shard>>,
     keys: BTreeMap<String, usize>, // to shard
+    offload: bool,
 }
 
 impl Weights {
@@ -158,7 +160,13 @@ impl Weights {
             origin,
             shards: Arc::new(shards),
             keys,
+            offload: false,
         }
+    }
+    /// For a model whose blocks stay in the host's memory, each copied to the device when a pass reaches it. Only Wan
+    /// makes a difference of it.
+    pub fn offloaded(self) -> Weights {
+        Weights { offload: true, ..self }
     }
     /// The names of all tensors.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
@@ -350,6 +358,8 @@ enum Source {
 pub struct Loader<'a> {
     source: Source,
     device: &'a Device,
+    host: Device,
+    to_host: bool, // what is taken now
     dtype: FloatDType,
     layout: Layout,
     ignored: &'static [&'static str],
@@ -388,6 +398,8 @@ impl<'a> Loader<'a> {
         Loader {
             source,
             device,
+            host: Device::flex(),
+            to_host: false,
             dtype,
             layout,
             ignored: &[],
@@ -403,6 +415,19 @@ impl<'a> Loader<'a> {
     /// The dtype of the run.
     pub fn dtype(&self) -> FloatDType {
         self.dtype
+    }
+    /// The blocks of a model, on the host where the checkpoint says so.
+    pub(crate) fn blocks<B: Movable>(
+        &mut self,
+        count: usize,
+        mut block: impl FnMut(usize, &mut Self) -> B,
+    ) -> Blocks<B> {
+        self.to_host = matches!(&self.source, Source::Files(weights) if weights.offload);
+        let blocks = (0..count).map(|i| block(i, self)).collect();
+        match std::mem::take(&mut self.to_host) {
+            true => Blocks::offloaded(blocks, self.device),
+            false => Blocks::resident(blocks),
+        }
     }
     /// A tensor kept in f32 in every run, like those of norms and modulation.
     pub fn take<const D: usize>(&mut self, key: &str, shape: [usize; D]) -> Tensor<D> {
@@ -424,7 +449,10 @@ impl<'a> Loader<'a> {
             Some([to, from]),
         );
         let bias = self.tensor(whole(&format!("{key}.bias")), &[to], [to], dtype, None);
-        Linear::new(weight, bias)
+        match self.to_host {
+            true => Linear::Tensors { weight, bias }, // laid out where it is computed
+            false => Linear::new(weight, bias),
+        }
     }
     /// A linear layer that has no bias, in the dtype of the run.
     pub fn linear_without_bias(&mut self, key: &str, from: usize, to: usize) -> Linear {
@@ -479,6 +507,7 @@ impl<'a> Loader<'a> {
         transposed: Option<[usize; 2]>,
     ) -> Tensor<D> {
         let only_shapes = matches!(self.source, Source::Shapes(_));
+        let device = if self.to_host { &self.host } else { self.device };
         let weights = match &mut self.source {
             Source::Files(weights) | Source::Shapes(weights) => weights,
             Source::None(asked) => {
@@ -488,13 +517,13 @@ impl<'a> Loader<'a> {
                     shape: stored.to_vec(),
                     dtype,
                 });
-                return Tensor::zeros([1; D], self.device);
+                return Tensor::zeros([1; D], device);
             }
             Source::Random => {
                 // Keeps the scale of activations near 1 from layer to layer.
                 let spread = 1.0 / (shape[0] as f64).sqrt();
                 let dtype: DType = dtype.into();
-                return Tensor::random(shape, Distribution::Normal(0.0, spread), (self.device, dtype));
+                return Tensor::random(shape, Distribution::Normal(0.0, spread), (device, dtype));
             }
         };
         let Place { key, part } = (self.layout)(place);
@@ -507,16 +536,16 @@ impl<'a> Loader<'a> {
         let is_new = self.taken.insert(key.clone());
         let Some((bytes, info)) = found else {
             self.missing.extend(is_new.then(|| format!("{key} {stored:?}")));
-            return Tensor::zeros([1; D], self.device);
+            return Tensor::zeros([1; D], device);
         };
         if info.shape != stored || !is_float(info.dtype) {
             let (found, kind) = (&info.shape, info.dtype);
             let complaint = format!("{key}: found {found:?} {kind:?}, expected {stored:?} in F32, F16 or BF16");
             self.misshapen.extend(is_new.then_some(complaint));
-            return Tensor::zeros([1; D], self.device);
+            return Tensor::zeros([1; D], device);
         }
         if only_shapes {
-            return Tensor::zeros([1; D], self.device);
+            return Tensor::zeros([1; D], device);
         }
         let mut values = match part {
             None => floats(bytes, info.dtype),
@@ -526,7 +555,7 @@ impl<'a> Loader<'a> {
             values = transpose(&values, rows, columns);
         }
         let data = TensorData::new(values, shape).convert_dtype(dtype.into());
-        Tensor::from_data(data, (self.device, dtype.into()))
+        Tensor::from_data(data, (device, dtype.into()))
     }
     /// Checks that everything fitted and nothing was left over.
     ///

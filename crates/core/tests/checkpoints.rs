@@ -1,14 +1,15 @@
 //! From a download to a model: names, shapes, shards, both key layouts, and what is said of a download that is wrong.
 
-use burn::tensor::{Device, FloatDType, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use mixcache_core::fake::{self, components, tiny};
 use mixcache_core::inventory::{Asked, KeyLayout, by_tensor};
-use mixcache_core::models::{Chain, Config, Prompt};
+use mixcache_core::models::{Chain, Config, Model, Prompt};
 use mixcache_core::noise::noise;
 use mixcache_core::tensors::Latent;
 use mixcache_core::vae::{Vae, VaeConfig};
 use mixcache_core::weights::{Weights, WeightsError};
 use mixcache_policies::chain::Dit;
+use mixcache_policies::plan::TimeSignal;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -140,17 +141,20 @@ fn prediction(root: &Path) -> Vec<f32> {
     let config = Config::beside(&transformer(root)).unwrap().expect("a config.json");
     let weights = Weights::open(&transformer(root)).unwrap();
     assert_eq!(weights.note(fake::NOTE), Some("seed 5"));
+    predicted(weights, config, FloatDType::F32)
+}
+
+/// The same of weights that are open.
+fn predicted(weights: Weights, config: Config, dtype: FloatDType) -> Vec<f32> {
     let device = Device::flex();
     let text_tokens = 3;
     let (width, pooled) = config.text_widths();
-    let random = |seed, shape: [usize; 3]| {
-        Tensor::<3>::from_data(burn::tensor::TensorData::new(noise(seed, &shape), shape), &device)
-    };
+    let random = |seed, shape: [usize; 3]| Tensor::<3>::from_data(TensorData::new(noise(seed, &shape), shape), &device);
     let prompt = Prompt {
         states: random(1, [1, text_tokens, width]),
         pooled: random(2, [1, 1, pooled.unwrap_or(1)]).squeeze_dim(1),
     };
-    let model = config.load(weights, &device, FloatDType::F32).unwrap();
+    let model = config.load(weights, &device, dtype).unwrap();
     let cond = model.condition(prompt, 6.0).unwrap();
     let chain = model.on([2, 4, 4], 1, text_tokens).unwrap();
     let shape = chain.latent_shape();
@@ -282,4 +286,64 @@ fn the_config_of_a_model_that_is_not_supported_is_refused_by_its_name() {
         error.contains("config.json: this is a LTXVideoTransformer3DModel"),
         "{error}"
     );
+}
+
+#[test]
+fn a_pass_of_two_experts_is_the_pass_of_one_of_them() {
+    let (root, device, dtype) = (
+        faked("wan2.2-t2v-a14b", KeyLayout::Diffusers),
+        Device::flex(),
+        FloatDType::F32,
+    );
+    let folders = ["transformer", "transformer_2"].map(|folder| root.path().join(folder));
+    let weights = |folder: &PathBuf| Weights::open(folder).unwrap();
+    let expert = Config::beside(&folders[0]).unwrap().unwrap();
+    let [high, low] = [0, 1].map(|i| expert.clone().load(weights(&folders[i]), &device, dtype).unwrap());
+    let pair = folders.each_ref().map(weights);
+    let both = expert.of_experts().unwrap().load_experts(pair, &device, dtype).unwrap();
+
+    let random = |shape: [usize; 3]| Tensor::<3>::from_data(TensorData::new(noise(1, &shape), shape), &device);
+    let (states, pooled) = (random([1, 6, 48]), Tensor::zeros([1, 1], &device));
+    let prompt = Prompt { states, pooled };
+    let shape = [1, 16, 1, 4, 4];
+    let latent = Latent::from_host(noise(2, &shape), shape, &device);
+    let pass = |model: &Model, timestep: f32| {
+        let chain = model.on([1, 4, 4], 1, 6).unwrap();
+        let cond = model.condition(prompt.clone(), 1.0).unwrap();
+        let (hidden, ctx) = chain.embed(&latent, timestep, &cond);
+        let hidden = (0..chain.units().len()).fold(hidden, |hidden, i| chain.unit(i, hidden, &ctx));
+        chain.head(hidden, &ctx).to_host()
+    };
+    for (timestep, its, other) in [
+        (999.0, &high, &low),
+        (875.0, &high, &low),
+        (874.0, &low, &high),
+        (1.0, &low, &high),
+    ] {
+        assert_eq!(pass(&both, timestep), pass(its, timestep), "{timestep}");
+        assert_ne!(pass(&both, timestep), pass(other, timestep), "{timestep}");
+    }
+
+    let timesteps = [999.0, 880.0, 875.0, 874.0, 300.0];
+    assert_eq!(both.on([1, 4, 4], 1, 6).unwrap().switches(&timesteps), [3]);
+    let signals = |model: &Model, timesteps: &[f32]| {
+        let chain = model.on([1, 4, 4], 1, 6).unwrap();
+        chain.time_signals(TimeSignal::Projection, timesteps)
+    };
+    let each = [signals(&high, &timesteps[..3]), signals(&low, &timesteps[3..])].concat();
+    assert_eq!(signals(&both, &timesteps), each);
+}
+
+#[test]
+fn blocks_that_stay_on_the_host_compute_the_same_bit_for_bit() {
+    let root = faked("wan2.1-t2v-14b", KeyLayout::Diffusers);
+    let folder = transformer(root.path());
+    for dtype in [FloatDType::F32, FloatDType::BF16] {
+        let [resident, offloaded] = [false, true].map(|offload| {
+            let weights = Weights::open(&folder).unwrap();
+            let weights = if offload { weights.offloaded() } else { weights };
+            predicted(weights, Config::beside(&folder).unwrap().unwrap(), dtype)
+        });
+        assert_eq!(resident, offloaded, "{dtype:?}");
+    }
 }

@@ -5,28 +5,47 @@ use std::path::{Path, PathBuf};
 /// The parts of a checkpoint as downloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The transformer: a file or a folder.
+    /// The transformer, or of two experts the one for high noise: a file or a folder.
     pub transformer: PathBuf,
+    /// The expert for low noise, where there are two (Wan2.2).
+    pub low_noise: Option<PathBuf>,
     /// The video autoencoder: a file or a folder.
     pub vae: Result<PathBuf, String>,
 }
+
+/// Folders of transformers in a checkpoint, and beside each that of an expert for low noise: diffusers', and those of
+/// Wan2.2's authors.
+const TRANSFORMERS: [(&str, &str); 2] = [
+    ("transformer", "transformer_2"),
+    ("high_noise_model", "low_noise_model"),
+];
 
 impl Checkpoint {
     /// Looks around `path`: a transformer's file or folder, or the folder that holds all parts. The autoencoder is the
     /// folder `vae/` beside `transformer/` (diffusers), or a `.safetensors` file with `vae` in its name beside the
     /// transformer's (the authors', converted).
     pub fn find(path: &Path) -> Checkpoint {
-        let inside = path.join("transformer");
-        let (transformer, folder) = match path {
-            whole if inside.is_dir() => (inside, whole),
-            part if part.is_dir() && part.file_name().is_some_and(|name| name == "transformer") => {
-                (part.to_path_buf(), part.parent().unwrap_or(part))
-            }
-            folder if folder.is_dir() => (only_other(folder).unwrap_or(folder.to_path_buf()), folder),
-            file => (file.to_path_buf(), file.parent().unwrap_or(file)),
+        let names = TRANSFORMERS.map(|(name, _)| name);
+        let inside = names
+            .map(|name| path.join(name))
+            .into_iter()
+            .find(|inside| inside.is_dir());
+        let is_part = |part: &Path| {
+            names
+                .iter()
+                .any(|name| part.file_name().is_some_and(|own| own == *name))
         };
+        let (transformer, folder) = match (path, inside) {
+            (whole, Some(inside)) => (inside, whole),
+            (part, None) if part.is_dir() && is_part(part) => (part.to_path_buf(), part.parent().unwrap_or(part)),
+            (folder, None) if folder.is_dir() => (only_other(folder).unwrap_or(folder.to_path_buf()), folder),
+            (file, None) => (file.to_path_buf(), file.parent().unwrap_or(file)),
+        };
+        let beside = TRANSFORMERS.iter().find(|(name, _)| transformer == folder.join(name));
+        let low_noise = beside.map(|(_, low_noise)| folder.join(low_noise));
         Checkpoint {
             vae: vae(folder, &transformer),
+            low_noise: low_noise.filter(|low_noise| low_noise.is_dir()),
             transformer,
         }
     }
@@ -121,6 +140,7 @@ mod tests {
         ]);
         let expected = Checkpoint {
             transformer: hub.path().join("transformer"),
+            low_noise: None,
             vae: Ok(hub.path().join("vae")),
         };
         assert_eq!(Checkpoint::find(hub.path()), expected);
@@ -133,6 +153,7 @@ mod tests {
         let authors = folder(&[file, "Wan2.1_VAE.safetensors", "Wan2.1_VAE.pth"]);
         let expected = Checkpoint {
             transformer: authors.path().join(file),
+            low_noise: None,
             vae: Ok(authors.path().join("Wan2.1_VAE.safetensors")),
         };
         assert_eq!(Checkpoint::find(authors.path()), expected);
@@ -145,6 +166,25 @@ mod tests {
         ]);
         let found = Checkpoint::find(shards.path());
         assert_eq!((found.transformer.as_path(), found.vae.is_ok()), (shards.path(), true));
+    }
+
+    #[test]
+    fn both_experts_of_wan2_2_are_found_in_either_layout() {
+        let file = "diffusion_pytorch_model.safetensors";
+        for (high, low) in TRANSFORMERS {
+            let both = folder(&[
+                &format!("{high}/{file}"),
+                &format!("{low}/{file}"),
+                "Wan2.1_VAE.safetensors",
+            ]);
+            let expected = Checkpoint {
+                transformer: both.path().join(high),
+                low_noise: Some(both.path().join(low)),
+                vae: Ok(both.path().join("Wan2.1_VAE.safetensors")),
+            };
+            assert_eq!(Checkpoint::find(both.path()), expected);
+            assert_eq!(Checkpoint::find(&both.path().join(high)), expected);
+        }
     }
 
     #[test]

@@ -92,6 +92,9 @@ pub struct WireModel {
     /// Decode large frames in tiles where the authors decode whole ones (Wan, CogVideoX): less memory, faint seams.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub vae_tiles: bool,
+    /// Keep the blocks of the transformer in the host's memory, and copy each to the device when a pass reaches it (Wan).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offload: bool,
 }
 
 fn cpu() -> String {
@@ -125,6 +128,9 @@ pub struct WireSampler {
     pub shift: f64,
     /// Guidance scale w.
     pub guidance: f32,
+    /// That of the expert for low noise, where a model has two (Wan2.2) and it is another; policies are told the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_low_noise: Option<f32>,
     /// How the guidance scale goes through a run; policies are told the scale itself.
     #[serde(default)]
     pub guidance_course: Course,
@@ -225,7 +231,31 @@ pub struct WireStandIn {
     pub guidance: f32,
 }
 
+/// The shipped experiment on each model: its size, sampler and policies are what the model is used with.
+const OF_MODELS: [(&str, &str); 7] = [
+    ("wan2.1-t2v-1.3b", "wan1_3b"),
+    ("wan2.1-t2v-14b", "wan14b"),
+    ("wan2.2-t2v-a14b", "wan2_2"),
+    ("wan-mini", "mini"),
+    ("hunyuan-video", "hunyuan"),
+    ("hunyuan-mini", "hunyuan-mini"),
+    ("cogvideox-5b", "cogvideox5b"),
+];
+
 impl Experiment {
+    /// The shipped experiment on a model.
+    ///
+    /// # Errors
+    /// When there is no such model or the experiments are not at hand.
+    pub fn of_model(model: &str) -> Result<PathBuf> {
+        let shipped = OF_MODELS.iter().find(|(known, _)| *known == model);
+        let (_, experiment) = shipped.with_context(|| {
+            let known: Vec<_> = OF_MODELS.iter().map(|(known, _)| *known).collect();
+            format!("there is no model `{model}`: expected one of {}", known.join(", "))
+        })?;
+        Experiment::find(experiment)
+    }
+
     /// Finds an experiment: a path to a TOML file, or a name in `experiments/` here, above, or where
     /// the program was built.
     pub fn find(name: &str) -> Result<PathBuf> {
@@ -353,10 +383,12 @@ impl Experiment {
             device: self.model.device,
             dtype: f32(),
             vae_tiles: false,
+            offload: false,
         };
         (self.video, self.runs.prompts) = (stand_in.video, stand_in.prompts);
         self.runs.negative_prompt.clear();
         (self.sampler.shift, self.sampler.guidance) = (stand_in.shift, stand_in.guidance);
+        self.sampler.guidance_low_noise = None;
         self.sampler.kind = stand_in.sampler.unwrap_or(self.sampler.kind);
         for variant in &mut self.policies {
             match variant.spec.inner() {
@@ -573,6 +605,16 @@ mod tests {
         assert_eq!(all[0].knob, Some(("interval".into(), 2.0)));
         let curves: std::collections::BTreeSet<_> = all.iter().map(|v| v.series.as_str()).collect();
         assert_eq!(curves.len(), 2);
+    }
+
+    #[test]
+    fn every_model_has_a_shipped_experiment() {
+        let of_models: Vec<&str> = OF_MODELS.iter().map(|(model, _)| *model).collect();
+        assert_eq!(of_models, mixcache_core::models::Config::presets().collect::<Vec<_>>());
+        for model in of_models {
+            let experiment = Experiment::read(&Experiment::of_model(model).unwrap()).unwrap();
+            assert_eq!(experiment.model.name, model);
+        }
     }
 
     #[test]

@@ -17,8 +17,8 @@ const GIB: f64 = (1u64 << 30) as f64;
 /// Memory of a device that a run cannot do without.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub struct Need {
-    /// The transformer's weights, and those of the video autoencoder where the checkpoint has one, each in the dtype it is
-    /// kept in.
+    /// The transformer's weights, of both where there are two experts, and those of the video autoencoder where the
+    /// checkpoint has one, each in the dtype it is kept in; of blocks that stay on the host one.
     pub weights_bytes: u64,
     /// What stands at once in the widest unit of a pass: hidden state, its normed copy, and the feed-forward's inner
     /// one, or queries, keys, values and their mixture. A back end may hold more.
@@ -36,18 +36,18 @@ impl Need {
     /// When the experiment does not fit its model.
     pub fn of(experiment: &Experiment) -> Result<Need> {
         let subject = Subject::hollow(experiment)?;
-        let (_, asked) = subject
-            .model
-            .config()
-            .hollow(KeyLayout::Original, dtype(&experiment.model.dtype)?);
+        let config = subject.model.config();
+        let (_, asked) = config.hollow(KeyLayout::Original, dtype(&experiment.model.dtype)?);
+        let is_there = |asked: &&Asked| !experiment.model.offload || asked.block().is_none_or(|block| block == 0);
         let runner = Runner::new(experiment, &subject);
         let mut need = Need {
-            weights_bytes: asked.iter().map(Asked::device_bytes).sum(),
+            weights_bytes: config.experts() as u64
+                * asked.iter().filter(is_there).map(Asked::device_bytes).sum::<u64>(),
             pass_bytes: 0,
             cache_bytes: 0,
             decode_bytes: 0,
         };
-        if let Some(vae) = autoencoder(experiment, &subject.model.config())? {
+        if let Some(vae) = autoencoder(experiment, &config)? {
             let video = experiment.video;
             let size = [video.frames, video.height, video.width];
             need.weights_bytes += vae.inventory().iter().map(Asked::device_bytes).sum::<u64>();
@@ -56,7 +56,7 @@ impl Need {
         let tokens = |prompt: &&String| subject.chain(1, prompt).map_or(0, |chain| chain.hidden_shape()[1]);
         let prompts = experiment.runs.prompts.iter();
         let longest = prompts.max_by_key(tokens).expect("an experiment has prompts"); // holds most
-        need.pass_bytes = pass_bytes(&subject.chain(1, longest)?, &subject.model.config());
+        need.pass_bytes = pass_bytes(&subject.chain(1, longest)?, &config);
         for variant in &experiment.policies {
             let mut policy = variant.spec.policy();
             // What does not fit is refused, or a row with its error, later: here it needs nothing.
@@ -158,6 +158,28 @@ mod tests {
         // Two bytes a parameter; time embedding, norms and head have four.
         let parameters = 1_418_996_800;
         assert!(need.weights_bytes > 2 * parameters && need.weights_bytes < 2 * parameters + 100_000_000);
+    }
+
+    #[test]
+    fn of_offloaded_blocks_one_is_on_the_device() {
+        let resident = experiment("wan14b");
+        let mut offloaded = resident.clone();
+        offloaded.model.offload = true;
+        let [all, one] = [&resident, &offloaded].map(|experiment| Need::of(experiment).unwrap().weights_bytes);
+        // Of 40 blocks with 351 million parameters each (four d × d layers twice, and the feed-forward), 39 are not there.
+        let block_bytes = 2 * (8 * 5120 * 5120 + 2 * 5120 * 13824);
+        let saved = all - one;
+        assert!(
+            saved > 39 * block_bytes && saved < 39 * (block_bytes + 1_000_000),
+            "{saved}"
+        );
+    }
+
+    #[test]
+    fn both_experts_of_wan2_2_are_held_at_once() {
+        let [one, two] = ["wan14b", "wan2_2"].map(|name| Need::of(&experiment(name)).unwrap());
+        assert_eq!(two.weights_bytes, 2 * one.weights_bytes);
+        assert_eq!(two.pass_bytes, one.pass_bytes);
     }
 
     #[test]

@@ -196,7 +196,11 @@ impl<'a> Runner<'a> {
     pub fn run(&self, variant: &Variant, prompt: &str, steps: usize) -> Result<(Run, Schedule)> {
         let sampler = &self.experiment.sampler;
         let guidance = self.mode(variant)?.at(sampler.guidance);
-        let schedule = Schedule::new(sampler.kind.grid(), steps, sampler.shift).with_course(sampler.guidance_course);
+        let mut schedule =
+            Schedule::new(sampler.kind.grid(), steps, sampler.shift).with_course(sampler.guidance_course);
+        if let (Some(boundary), Some(scale)) = (self.subject.model.config().boundary(), sampler.guidance_low_noise) {
+            schedule = schedule.with_low_noise(boundary, scale);
+        }
         let chain = self.subject.chain(guidance.batch(), prompt)?;
         let budget_bytes = (self.experiment.runs.cache_budget_gib * (1u64 << 30) as f64) as u64;
         let limits = CacheLimits {
@@ -320,7 +324,7 @@ impl<'a> Runner<'a> {
         }
         let run = self.run(&cell.variant, prompt, steps)?.0;
         let events = event_rows(&row.run_key, &run, &outcome.trace);
-        row.warnings = policy.warnings().join("; ");
+        row.warnings = outcome.warnings.join("; ");
         Ok((events, made))
     }
 

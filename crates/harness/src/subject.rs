@@ -5,7 +5,7 @@ use crate::experiment::{Experiment, WireModel};
 use crate::memory::Need;
 use crate::metrics::Frames;
 use crate::runner::{Reference, name_of};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use mixcache_core::codec::PatchCodec;
 use mixcache_core::fake;
@@ -73,6 +73,15 @@ pub fn settle(experiment: Experiment) -> Result<Experiment> {
         Prediction::V => ("v at constant variance", "ddim or dpmpp-sde"),
     };
     ensure!(
+        !settled.model.offload || settled.model.weights.is_some() && preset(name)?.offloads(),
+        "`model.offload`: blocks of Wan with `--weights` can stay in the host's memory, not those of {name} here; leave it out"
+    );
+    let sampler = &settled.sampler;
+    ensure!(
+        sampler.guidance_low_noise.is_none() || preset(name)?.experts() == 2 && sampler.guidance != 1.0,
+        "`sampler.guidance_low_noise`: {name} has one expert, or there is no guidance (`guidance = 1`); leave it out"
+    );
+    ensure!(
         kind.prediction() == preset(name)?.prediction(),
         "`sampler.kind = \"{}\"`: {name} predicts {expected}, expected {known}",
         name_of(&kind)
@@ -118,10 +127,14 @@ fn substituted(mut experiment: Experiment) -> Result<Experiment> {
 pub fn sizes_of(model: &str, weights: Option<&Path>) -> Result<Config> {
     let asked = preset(model)?;
     let Some(path) = weights else { return Ok(asked) };
-    let found = Config::beside(&Checkpoint::find(path).transformer)?.unwrap_or(asked.clone());
+    let checkpoint = Checkpoint::find(path);
+    let found = match Config::beside(&checkpoint.transformer)? {
+        Some(expert) if checkpoint.low_noise.is_some() => expert.clone().of_experts().unwrap_or(expert),
+        found => found.unwrap_or(asked.clone()),
+    };
     let is_other = found.name() != asked.name() && Config::preset(found.name()).is_some();
     ensure!(
-        found.family() == asked.family() && !is_other,
+        found.family() == asked.family() && found.experts() == asked.experts() && !is_other,
         "{} holds {} ({}), the experiment runs {} ({}): choose an experiment for that model, or another checkpoint",
         path.display(),
         found.name(),
@@ -220,14 +233,27 @@ impl Subject {
             _ if hollow => (config.hollow(KeyLayout::Original, dtype).0, "none".into(), false),
             Some(path) => {
                 let checkpoint = Checkpoint::find(path);
-                let weights = Weights::open(&checkpoint.transformer)?;
+                let open = |path: &Path| {
+                    let weights = Weights::open(path)?;
+                    anyhow::Ok(if model.offload { weights.offloaded() } else { weights })
+                };
+                let weights = open(&checkpoint.transformer)?;
                 let is_random = weights.note(fake::NOTE).is_some();
                 let mut from = checkpoint.transformer.display().to_string();
                 if let Ok(path) = &checkpoint.vae {
                     decoder = Some(Decoder::Vae(vae(&config, path, model.vae_tiles, &device)?));
                     from += &format!(", decoder {}", path.display());
                 }
-                (config.load(weights, &device, dtype)?, from, !is_random)
+                let loaded = match (config.experts(), &checkpoint.low_noise) {
+                    (1, _) => config.load(weights, &device, dtype)?,
+                    (_, Some(low_noise)) => config.load_experts([weights, open(low_noise)?], &device, dtype)?,
+                    (_, None) => bail!(
+                        "{}: {} has two experts, found one transformer; expected `transformer/` and `transformer_2/`, or `high_noise_model/` and `low_noise_model/`",
+                        path.display(),
+                        config.name()
+                    ),
+                };
+                (loaded, from, !is_random)
             }
             None => (config.random(0, &device, dtype), "random, seed 0".into(), false),
         };
@@ -300,6 +326,11 @@ impl Subject {
     fn latent_shape(&self) -> [usize; 5] {
         let [f, h, w] = self.grid;
         [1, self.model.config().latent_channels(), f, h, w]
+    }
+
+    /// Whether latents become frames here.
+    pub fn makes_frames(&self) -> bool {
+        self.decoder.is_some()
     }
 
     /// What was made, from the numbers of its latent.

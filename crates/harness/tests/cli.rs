@@ -390,6 +390,8 @@ fn a_fake_checkpoint_of_every_model_runs_by_the_way_of_a_real_one_and_every_row_
     for (model, sampler, layout) in [
         ("wan2.1-t2v-1.3b", "\"unipc\"", "original"),
         ("wan2.1-t2v-14b", "\"dpmpp\"", "diffusers"),
+        ("wan2.2-t2v-a14b", "\"unipc\"", "original"),
+        ("wan2.2-t2v-a14b", "\"euler\"", "diffusers"),
         ("hunyuan-video", "\"euler\"", "original"),
         ("hunyuan-video", "\"euler\"", "diffusers"),
         ("cogvideox-5b", "\"ddim\"", "original"),
@@ -417,6 +419,66 @@ fn a_fake_checkpoint_of_every_model_runs_by_the_way_of_a_real_one_and_every_row_
             );
         }
     }
+}
+
+#[test]
+fn two_experts_share_a_run_and_nothing_is_reused_where_the_second_takes_over() {
+    let model = "wan2.2-t2v-a14b";
+    let folder = on_checkpoint(model, "\"unipc\"");
+    let path = folder.path().join("tiny.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text
+        .replace("steps = 3", "steps = 12")
+        .replace("guidance = 2.0", "guidance = 4.0\nguidance_low_noise = 3.0");
+    let text = &text[..text.find("[[policy]]").unwrap()];
+    let policies = "[[policy]]\nkind = \"step\"\ninterval = 3\n[[policy]]\nkind = \"cfg\"\ninterval = 9\n";
+    std::fs::write(&path, text.to_string() + policies).unwrap();
+    succeeds(folder.path(), &["fake-weights", model, "-o", "weights"]);
+    // Whether a run of milliseconds is as fast as it should be is left to longer ones.
+    let verified = crate::text(&mixcache(folder.path(), &["verify", "tiny.toml", "--weights", "weights"]).stdout);
+    for holds in [
+        "off equals the plain forward",
+        "step interval=3: its trace replays",
+        "cfg interval=9: its trace replays",
+    ] {
+        assert!(verified.contains(&format!("ok    {holds}")), "{verified}");
+    }
+    succeeds(folder.path(), &["sweep", "tiny.toml", "--weights", "weights"]);
+    let (runs, events) = record::load(&recording(folder.path())).unwrap();
+    let run = runs.iter().find(|run| run.policy == "step").unwrap();
+    let own = events
+        .iter()
+        .filter(|event| event.run_key == run.run_key && event.branch == 0);
+    let computed: Vec<u32> = own
+        .filter(|event| event.value.is_none())
+        .map(|event| event.step)
+        .collect();
+    // Timesteps 999, 970, 937, 899 are the first expert's, 856 and less the second's: step 4 would be reused.
+    assert_eq!(computed, [0, 3, 4, 6, 9, 11]);
+    std::fs::remove_dir_all(folder.path().join("results")).unwrap();
+
+    for (weights, of, expected) in [
+        (
+            "weights/transformer_2",
+            model,
+            "runs wan2.2-t2v-a14b (Wan, two experts of 40 blocks",
+        ),
+        (
+            "weights",
+            "wan2.1-t2v-14b",
+            "weights holds wan (Wan, two experts of 4 blocks of width 64)",
+        ),
+    ] {
+        std::fs::write(&path, text.replace(model, of) + policies).unwrap();
+        let message = refused(folder.path(), &["sweep", "tiny.toml", "--weights", weights]);
+        assert!(message.contains(expected), "{message}");
+    }
+    std::fs::write(&path, text.replace(model, "wan-mini") + policies).unwrap();
+    let message = refused(folder.path(), &["sweep", "tiny.toml"]);
+    assert!(
+        message.contains("guidance_low_noise`: wan-mini has one expert"),
+        "{message}"
+    );
 }
 
 #[test]

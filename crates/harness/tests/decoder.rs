@@ -136,15 +136,20 @@ fn checkpoint() -> TempDir {
     folder
 }
 
-/// Whether a sweep of the checkpoint succeeded, and what it printed.
-fn sweep(folder: &Path) -> (bool, String) {
+/// Whether `mixcache` succeeded, and what it printed.
+fn mixcache(folder: &Path, arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_mixcache"))
-        .args(["sweep", "decoded.toml", "--weights", "checkpoint"])
+        .args(arguments)
         .current_dir(folder)
         .output()
         .unwrap();
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     (output.status.success(), text.concat())
+}
+
+/// Whether a sweep of the checkpoint succeeded, and what it printed.
+fn sweep(folder: &Path) -> (bool, String) {
+    mixcache(folder, &["sweep", "decoded.toml", "--weights", "checkpoint"])
 }
 
 /// The row of the policy that is not `off`, and the folder of its recording.
@@ -188,13 +193,7 @@ fn a_prompt_becomes_an_mp4_that_holds_every_frame() {
             "--prompt",
             "a red fox",
         ];
-        let output = Command::new(env!("CARGO_BIN_EXE_mixcache"))
-            .args([&arguments[..], more].concat())
-            .current_dir(folder.path())
-            .output()
-            .unwrap();
-        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        (output.status.success(), text.concat())
+        mixcache(folder.path(), &[&arguments[..], more].concat())
     };
     let (done, shown) = generate(&["-o", "clip.mp4"]);
     assert!(!done && shown.contains("no autoencoder"), "{shown}");
@@ -238,15 +237,7 @@ fn cogvideox_goes_from_a_prompt_to_an_mp4_by_the_files_of_its_checkpoint() {
         .iter()
         .fold(EXPERIMENT.to_string(), |text, (from, to)| text.replace(from, to));
     fs::write(folder.path().join("decoded.toml"), &experiment).unwrap();
-    let mixcache = |arguments: &[&str]| {
-        let program = Command::new(env!("CARGO_BIN_EXE_mixcache"))
-            .args(arguments)
-            .current_dir(folder.path())
-            .output();
-        let output = program.unwrap();
-        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        (output.status.success(), text.concat())
-    };
+    let mixcache = |arguments: &[&str]| mixcache(folder.path(), arguments);
     let (done, shown) = mixcache(&["fake-weights", "cogvideox-5b", "-o", "checkpoint"]);
     assert!(
         done && shown.contains("vae/diffusion_pytorch_model.safetensors"),
@@ -284,6 +275,71 @@ fn cogvideox_goes_from_a_prompt_to_an_mp4_by_the_files_of_its_checkpoint() {
         !done && shown.contains("found 13 frames") && shown.contains("expected 8n + 1 frames"),
         "{shown}"
     );
+}
+
+#[test]
+fn every_model_makes_a_video_by_its_name_alone() {
+    let folder = TempDir::new().unwrap();
+    let small = ["--size", "48x32", "--frames", "9", "--steps", "3"];
+    let generate = |model: &str, more: &[&str]| {
+        let named = ["generate", "--model", model, "--prompt", "a penguin moves left on blue"];
+        mixcache(folder.path(), &[&named[..], &["-o", "clip.mp4"], more].concat())
+    };
+    for model in ["wan-mini", "hunyuan-mini"] {
+        let (done, shown) = generate(model, &["--steps", "3"]);
+        assert!(
+            done && shown.contains("16 frames of 64×64 in clip.mp4"),
+            "{model}: {shown}"
+        );
+    }
+    for (model, layout) in [
+        ("wan2.1-t2v-1.3b", "original"),
+        ("wan2.1-t2v-14b", "diffusers"),
+        ("wan2.2-t2v-a14b", "original"),
+        ("hunyuan-video", "diffusers"),
+        ("cogvideox-5b", "diffusers"),
+    ] {
+        let (done, shown) = mixcache(folder.path(), &["fake-weights", model, "--layout", layout, "-o", model]);
+        assert!(done, "{shown}");
+        let weights = [&["--weights", model], &small[..]].concat();
+        if layout == "original" {
+            let (done, shown) = generate(model, &weights);
+            assert!(!done && shown.contains("no autoencoder"), "{model}: {shown}");
+            write_vae(&folder.path().join(model).join("vae"));
+        }
+        let (done, shown) = generate(model, &[&weights[..], &["--policy", "step interval=2"]].concat());
+        assert!(done && shown.contains("random weights, seed 0"), "{model}: {shown}");
+        let made = "9 frames of 48×32 in clip.mp4";
+        if model.starts_with("wan") {
+            let resident = fs::read(folder.path().join("clip.mp4")).unwrap();
+            let offloaded = [&weights[..], &["--policy", "step interval=2", "--offload"]].concat();
+            assert!(generate(model, &offloaded).0);
+            let same = fs::read(folder.path().join("clip.mp4")).unwrap() == resident;
+            assert!(same, "{model}: another video with its blocks on the host");
+        }
+        assert!(
+            shown.contains(made) && shown.contains("67 % of the compute"),
+            "{model}: {shown}"
+        ); // the second of three is reused
+    }
+    for (arguments, expected) in [
+        (
+            &["--model", "wan3"][..],
+            "expected one of wan2.1-t2v-1.3b, wan2.1-t2v-14b",
+        ),
+        (&["--model", "wan-mini", "mini"], "cannot be used with"),
+        (&[], "<EXPERIMENT|--model <MODEL>>"),
+        (&["--model", "wan-mini", "--size", "large"], "expected WIDTHxHEIGHT"),
+        (
+            &["--model", "wan-mini", "--offload"],
+            "`model.offload`: blocks of Wan with `--weights`",
+        ),
+        (&["--model", "wan-mini", "--frames", "17"], "found 17 frames of 64×64"),
+    ] {
+        let rest = ["--prompt", "a penguin moves left on blue", "-o", "clip.mp4"];
+        let (done, shown) = mixcache(folder.path(), &[&["generate"], arguments, &rest].concat());
+        assert!(!done && shown.contains(expected), "{arguments:?}: {shown}");
+    }
 }
 
 #[test]

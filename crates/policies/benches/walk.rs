@@ -13,7 +13,7 @@ use mock::{Mock, Number};
 use std::hint::black_box;
 
 fn walk(criterion: &mut Criterion) {
-    let (dit, run) = (Mock { pace: 1.0 }, mock::run());
+    let (dit, run) = (Mock::default(), mock::run());
     let (latent, timestep) = (Number(0.5), run.timesteps[0]);
     let mut group = criterion.benchmark_group("pass of 24 empty units");
     group.bench_function("plain", |bencher| {

@@ -80,6 +80,11 @@ pub fn pass<D: Dit>(
     cond: &D::Cond,
     now: &[D::Latent],
 ) -> Result<D::Latent, WalkError> {
+    // To another expert, and to the policy there, this is where the run begins.
+    if at.branch == COND && store.run().switches.contains(&at.step) {
+        store.forget(policy.warnings());
+        policy.begin(store.run())?;
+    }
     let (end, output) = (store.run().end(), store.run().output());
     let timestep = store.run().timesteps[at.step];
     let mut state: Option<(D::Hidden, D::Ctx)> = None; // embedded on first need: a reused output needs none

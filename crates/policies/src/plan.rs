@@ -29,7 +29,7 @@ pub struct At {
     pub branch: usize,
     /// Next unit to run.
     pub unit: usize,
-    /// Whether the run forbids reuse in this step (first and last steps).
+    /// Whether the run forbids reuse in this step ([`Run::is_full`]).
     pub full: bool,
 }
 
@@ -77,6 +77,9 @@ pub struct Run {
     pub timesteps: Vec<f32>,
     /// Steps at either end in which reuse is forbidden.
     pub full: (usize, usize),
+    /// Steps, in order, at which another expert of the model takes over (Wan2.2). To it nothing means anything
+    /// that the one before left: the walk drops what is kept, begins the policy anew, and forbids reuse there.
+    pub switches: Vec<usize>,
     /// Signals that the model has.
     pub signals: Vec<Signal>,
     /// Bytes of one hidden state `[tokens, dim]` in the dtype of the run.
@@ -115,7 +118,7 @@ impl Run {
     }
     /// Whether reuse is forbidden in `step`.
     pub fn is_full(&self, step: usize) -> bool {
-        step < self.full.0 || step + self.full.1 >= self.steps()
+        step < self.full.0 || step + self.full.1 >= self.steps() || self.switches.contains(&step)
     }
     /// Floating-point operations of one uncached pass.
     pub fn pass_flops(&self) -> f64 {
@@ -561,7 +564,8 @@ pub trait CachePolicy {
     fn steps(&self, planned: usize) -> usize {
         planned
     }
-    /// Forget everything, check that the method fits this run, and claim the memory it will use.
+    /// Forget everything, check that the method fits this run, and claim the memory it will use. Asked before the
+    /// first step, and in front of every step of [`Run::switches`] again.
     ///
     /// # Errors
     /// [`Unfit`] when the method has no meaning for the run, e.g. a CFG cache without guidance.

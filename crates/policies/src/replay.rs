@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replay {
     moves: Vec<Event>,
-    next: usize,
 }
 
 impl Replay {
@@ -18,7 +17,6 @@ impl Replay {
             .filter(|e| matches!(e.act, Move::Compute { .. } | Move::Reuse { .. }));
         Replay {
             moves: moves.cloned().collect(),
-            next: 0,
         }
     }
     /// Memory for what the trace reuses, no more: a value that was stored but never used is not kept.
@@ -58,7 +56,6 @@ impl Replay {
 
 impl CachePolicy for Replay {
     fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
-        self.next = 0;
         let mut moves = self.moves.iter();
         for step in 0..run.steps() {
             for branch in 0..run.branches {
@@ -94,8 +91,9 @@ impl CachePolicy for Replay {
         }
         Ok(self.claim())
     }
-    fn next(&mut self, _: At, _: &[f32]) -> Move {
-        self.next += 1;
-        self.moves[self.next - 1].act.clone()
+    fn next(&mut self, at: At, _: &[f32]) -> Move {
+        let place = |at: At| (at.step, at.branch, at.unit);
+        let here = self.moves.partition_point(|event| place(event.at) < place(at));
+        self.moves[here].act.clone()
     }
 }

@@ -24,7 +24,9 @@ pub enum WalkError {
         budget: u64,
     },
     /// Reuse in a step that the run marks as full.
-    #[error("step {step} must be computed in full: the run forbids reuse in its first and last steps")]
+    #[error(
+        "step {step} must be computed in full: the run forbids reuse in its first and last steps, and where another expert takes over"
+    )]
     Forbidden {
         /// The step.
         step: usize,
@@ -157,6 +159,7 @@ pub struct Store<H: Feature, Z: Feature> {
     bytes: u64,
     costs: Costs,
     trace: Vec<Event>,
+    warnings: Vec<String>,
 }
 
 impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
@@ -187,6 +190,7 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
             bytes: 0,
             costs,
             trace: vec![],
+            warnings: vec![],
         })
     }
     /// The run this store serves.
@@ -201,11 +205,25 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
     pub fn costs(&self) -> Costs {
         self.costs
     }
+    /// What a policy that began anew had to say of the steps before.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
     /// Every decision of the run.
     pub fn into_trace(self) -> Vec<Event> {
         self.trace
     }
 
+    /// Drops everything that is kept, between two passes: another expert takes over. `warnings` are the policy's,
+    /// which forgets as well.
+    pub(crate) fn forget(&mut self, warnings: Vec<String>) {
+        self.hiddens.clear();
+        self.latents.clear();
+        self.inputs.clear();
+        self.noted.clear();
+        self.bytes = 0;
+        self.warnings.extend(warnings);
+    }
     pub(crate) fn record(&mut self, at: At, act: Move, seen: Vec<f32>) {
         self.trace.push(Event { at, act, seen });
     }
@@ -522,7 +540,8 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
                 "a look at a time signal that was not claimed".into(),
             ));
         }
-        Ok(Pending::Known(match at.step.checked_sub(1) {
+        let is_first = self.run.switches.contains(&at.step); // of an expert, whose signal is its own
+        Ok(Pending::Known(match at.step.checked_sub(1).filter(|_| !is_first) {
             None => f32::INFINITY,
             Some(before) => time_drift(&self.time_signals[at.step], &self.time_signals[before]),
         }))

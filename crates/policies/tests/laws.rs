@@ -200,6 +200,77 @@ fn nothing_is_reused_in_the_steps_that_must_be_full() {
     }
 }
 
+/// A run whose second expert takes over in the middle.
+fn of_two_experts() -> Run {
+    Run {
+        switches: vec![SWITCH],
+        ..run()
+    }
+}
+const SWITCH: usize = 9;
+
+#[test]
+fn nothing_crosses_from_one_expert_to_the_next() {
+    let boundary = (run().timesteps[SWITCH] + 1.0) / 1000.0;
+    for text in POLICIES {
+        // What the first expert computes, and with it all that is kept, seen and counted until the other takes over.
+        let [one, other] = [1.0, -2.5].map(|first_expert| {
+            let mock = Mock {
+                first_expert,
+                boundary,
+                ..Mock::default()
+            };
+            go_on(&mock, &mut *policy(text), of_two_experts()).unwrap_or_else(|error| panic!("{text}: {error}"))
+        });
+        let second = |outcome: &Outcome| {
+            let events = outcome.trace.iter().filter(|event| event.at.step >= SWITCH);
+            events.cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(second(&one), second(&other), "{text}");
+        assert_eq!(one.latent, other.latent, "{text}");
+        assert!(one.costs.peak_bytes <= one.claimed_bytes, "{text}");
+        for branch in 0..2 {
+            let letters = letters(&one.trace, branch);
+            assert_eq!(letters.as_bytes()[SWITCH], b'F', "{text}: {letters}");
+        }
+    }
+}
+
+#[test]
+fn a_trace_of_two_experts_replays_bit_for_bit() {
+    for text in POLICIES {
+        let first = go(&mut *policy(text), of_two_experts()).unwrap();
+        let again = go(&mut Replay::new(&first.trace), of_two_experts()).unwrap();
+        assert_eq!((again.latent, again.costs.looks), (first.latent, 0), "{text}");
+        assert_eq!(again.costs.flops, first.costs.flops, "{text}");
+    }
+}
+
+/// Computes and stores, but for one step in which it reuses what was stored `age` writes ago.
+struct Reaching {
+    step: usize,
+    age: usize,
+}
+impl CachePolicy for Reaching {
+    fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
+        Ok(Claim::default().keeping(run, Value::Output, 3))
+    }
+    fn next(&mut self, at: At, _: &[f32]) -> Move {
+        match at.step == self.step {
+            true => Move::reuse(Value::Output, vec![Term::kept(1.0, Value::Output, at.branch, self.age)]),
+            false => Move::store(25),
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_reaches_back_to_another_expert_is_an_error() {
+    let reach = |step, age| go(&mut Reaching { step, age }, of_two_experts());
+    assert!(reach(SWITCH - 1, 2).is_ok() && reach(SWITCH + 1, 0).is_ok());
+    assert!(matches!(reach(SWITCH, 0), Err(WalkError::Forbidden { step: SWITCH })));
+    assert!(matches!(reach(SWITCH + 1, 1), Err(WalkError::Missing { .. })));
+}
+
 #[test]
 fn memory_is_refused_before_the_first_kernel() {
     let mut small = run();

@@ -60,6 +60,8 @@ pub struct Component {
     pub shard_bytes_max: u64,
     /// Its `config.json`.
     pub config: Value,
+    /// Added to the seed, where the checkpoint has another component of the same names.
+    pub seed: u64,
 }
 
 impl Component {
@@ -105,10 +107,20 @@ pub fn tiny(config: &Config) -> Config {
     }
 }
 
-/// What the checkpoint of a model of these sizes consists of: its transformer and, in diffusers' layout, its video
-/// autoencoder, which the authors publish as a pickle. A small one has as many files as the published one whose sizes
-/// are `full`.
+/// What the checkpoint of a model of these sizes consists of: its transformer, or both experts, that for high noise first,
+/// and, in diffusers' layout, its video autoencoder, which the authors publish as a pickle. A small one has as many files
+/// as the published one whose sizes are `full`.
 pub fn components(config: &Config, full: &Config, layout: KeyLayout) -> Vec<Component> {
+    let folders: &[&str] = match (config.experts(), layout) {
+        (2, KeyLayout::Diffusers) => &["transformer", "transformer_2"],
+        (2, KeyLayout::Original) => &["high_noise_model", "low_noise_model"],
+        (_, KeyLayout::Diffusers) => &["transformer"],
+        (_, KeyLayout::Original) => &[""],
+    };
+    let seeded = |(seed, &folder)| Component {
+        seed,
+        ..transformer(config, full, layout, folder)
+    };
     let decoder = (layout == KeyLayout::Diffusers).then(|| {
         let published = VaeConfig::published(full);
         match config == full {
@@ -116,9 +128,7 @@ pub fn components(config: &Config, full: &Config, layout: KeyLayout) -> Vec<Comp
             false => autoencoder(published.tiny()),
         }
     });
-    std::iter::once(transformer(config, full, layout))
-        .chain(decoder)
-        .collect()
+    (0..).zip(folders).map(seeded).chain(decoder).collect()
 }
 
 fn autoencoder(config: VaeConfig) -> Component {
@@ -132,15 +142,16 @@ fn autoencoder(config: VaeConfig) -> Component {
         },
         shard_bytes_max: SHARD_BYTES_MAX,
         config: config_file::vae_json(&config),
+        seed: 0,
     }
 }
 
-fn transformer(config: &Config, full: &Config, layout: KeyLayout) -> Component {
-    let (folder, stem) = match (config, layout) {
-        (_, KeyLayout::Diffusers) => ("transformer", "diffusion_pytorch_model"),
-        (Config::Wan(_), KeyLayout::Original) => ("", "diffusion_pytorch_model"),
+fn transformer(config: &Config, full: &Config, layout: KeyLayout, folder: &'static str) -> Component {
+    let stem = match (config, layout) {
+        (_, KeyLayout::Diffusers) => "diffusion_pytorch_model",
+        (Config::Wan(_), KeyLayout::Original) => "diffusion_pytorch_model",
         // Published as pickles: these are what they become when they are converted.
-        (_, KeyLayout::Original) => ("", "mp_rank_00_model_states"),
+        (_, KeyLayout::Original) => "mp_rank_00_model_states",
     };
     let one_file = stem == "mp_rank_00_model_states";
     let share = config.parameters() as f64 / full.parameters() as f64;
@@ -158,6 +169,7 @@ fn transformer(config: &Config, full: &Config, layout: KeyLayout) -> Component {
             (SHARD_BYTES_MAX as f64 * share) as u64
         },
         config: config_file::json(config, layout),
+        seed: 0,
     }
 }
 
@@ -167,6 +179,7 @@ fn transformer(config: &Config, full: &Config, layout: KeyLayout) -> Component {
 /// # Errors
 /// [`FakeError`] naming the file or folder that cannot be written.
 pub fn write(component: &Component, root: &Path, seed: u64) -> Result<Vec<PathBuf>, FakeError> {
+    let seed = seed + component.seed;
     let io = |path: &Path| {
         let path = path.to_path_buf();
         |source| FakeError::Io { path, source }

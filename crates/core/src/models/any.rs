@@ -12,6 +12,7 @@ use super::likeness::likeness;
 use super::patch::GridError;
 use super::prompt::{Prompt, PromptShapeError};
 use super::wan::{Wan, WanChain, WanCond, WanConfig, WanCtx};
+use super::wan::{WanExperts, WanExpertsChain, WanExpertsCond, WanExpertsCtx};
 use crate::inventory::{Asked, KeyLayout};
 use crate::sampler::Prediction;
 use crate::tensors::{Hidden, Latent};
@@ -24,7 +25,7 @@ use std::path::Path;
 /// Sizes of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Config {
-    /// Of Wan2.1.
+    /// Of Wan2.1, or of each expert of Wan2.2.
     Wan(WanConfig),
     /// Of HunyuanVideo.
     Hunyuan(HunyuanConfig),
@@ -36,6 +37,8 @@ pub enum Config {
 pub enum Model {
     /// Wan2.1.
     Wan(Wan),
+    /// Wan2.2.
+    WanExperts(WanExperts),
     /// HunyuanVideo.
     Hunyuan(Hunyuan),
     /// CogVideoX.
@@ -46,6 +49,8 @@ pub enum Model {
 pub enum ModelChain<'a> {
     /// Wan2.1.
     Wan(WanChain<'a>),
+    /// Wan2.2.
+    WanExperts(WanExpertsChain<'a>),
     /// HunyuanVideo.
     Hunyuan(HunyuanChain<'a>),
     /// CogVideoX.
@@ -57,6 +62,8 @@ pub enum ModelChain<'a> {
 pub enum Cond {
     /// Of Wan2.1.
     Wan(WanCond),
+    /// Of Wan2.2.
+    WanExperts(WanExpertsCond),
     /// Of HunyuanVideo.
     Hunyuan(HunyuanCond),
     /// Of CogVideoX.
@@ -67,6 +74,8 @@ pub enum Cond {
 pub enum Ctx {
     /// Of Wan2.1.
     Wan(WanCtx),
+    /// Of Wan2.2.
+    WanExperts(WanExpertsCtx),
     /// Of HunyuanVideo.
     Hunyuan(HunyuanCtx),
     /// Of CogVideoX.
@@ -75,9 +84,17 @@ pub enum Ctx {
 
 /// The same expression whichever model it is.
 macro_rules! each {
+    (Config, $any:expr, $one:ident => $do:expr) => {
+        match $any {
+            Config::Wan($one) => $do,
+            Config::Hunyuan($one) => $do,
+            Config::CogVideoX($one) => $do,
+        }
+    };
     ($of:ident, $any:expr, $one:ident => $do:expr) => {
         match $any {
             $of::Wan($one) => $do,
+            $of::WanExperts($one) => $do,
             $of::Hunyuan($one) => $do,
             $of::CogVideoX($one) => $do,
         }
@@ -89,6 +106,7 @@ macro_rules! within {
     ($chain:expr, $ctx:expr, ($one:ident, $its:ident) => $do:expr) => {
         match ($chain, $ctx) {
             (ModelChain::Wan($one), Ctx::Wan($its)) => $do,
+            (ModelChain::WanExperts($one), Ctx::WanExperts($its)) => $do,
             (ModelChain::Hunyuan($one), Ctx::Hunyuan($its)) => $do,
             (ModelChain::CogVideoX($one), Ctx::CogVideoX($its)) => $do,
             _ => panic!("a context of another model"),
@@ -127,7 +145,8 @@ impl Config {
                 .iter()
                 .any(|known| class.starts_with(known))
         {
-            let why = format!("this is a {class}; expected a transformer of Wan2.1, HunyuanVideo or CogVideoX");
+            let why =
+                format!("this is a {class}; expected a transformer of Wan2.1 or Wan2.2, HunyuanVideo or CogVideoX");
             return Err(ConfigError::Unsupported(why));
         }
         // Keys that every file of a model has, in either style.
@@ -160,11 +179,43 @@ impl Config {
             Config::CogVideoX(config) => config.layers.to_string(),
         };
         let [width, _] = self.widths();
-        format!("{}, {blocks} blocks of width {width}", self.family())
+        let each = if self.experts() == 2 { "two experts of " } else { "" };
+        format!("{}, {each}{blocks} blocks of width {width}", self.family())
     }
-    /// A model without weights, which knows its sizes and cannot run, and what it would ask a checkpoint for.
+    /// The same sizes for each of two experts, where there are such models.
+    pub fn of_experts(self) -> Option<Config> {
+        match self {
+            Config::Wan(config) => Some(Config::Wan(config.of_experts())),
+            Config::Hunyuan(_) | Config::CogVideoX(_) => None,
+        }
+    }
+    /// Transformers of these sizes, each with weights of its own: one, or two experts that share a run.
+    pub fn experts(&self) -> usize {
+        match self {
+            Config::Wan(config) => config.experts(),
+            Config::Hunyuan(_) | Config::CogVideoX(_) => 1,
+        }
+    }
+    /// Whether its blocks can stay in the host's memory ([`Weights::offloaded`]).
+    pub fn offloads(&self) -> bool {
+        matches!(self, Config::Wan(_))
+    }
+    /// Timestep below which the second expert takes over from the first, where there are two.
+    pub fn boundary(&self) -> Option<f32> {
+        match self {
+            Config::Wan(config) => config.boundary,
+            Config::Hunyuan(_) | Config::CogVideoX(_) => None,
+        }
+    }
+    /// A model without weights, which knows its sizes and cannot run, and what it, or each of its experts, would ask a
+    /// checkpoint for.
     pub fn hollow(&self, layout: KeyLayout, dtype: FloatDType) -> (Model, Vec<Asked>) {
         match self.clone() {
+            Config::Wan(config) if config.experts() == 2 => {
+                let (high, asked) = Wan::hollow(config.clone(), layout, dtype);
+                let (low, _) = Wan::hollow(config.clone(), layout, dtype);
+                (Model::WanExperts(WanExperts::of(config, high, low)), asked)
+            }
             Config::Wan(config) => {
                 let (wan, asked) = Wan::hollow(config, layout, dtype);
                 (Model::Wan(wan), asked)
@@ -179,7 +230,7 @@ impl Config {
             }
         }
     }
-    /// What a model of these sizes asks a checkpoint for.
+    /// What a model of these sizes, or each of its experts, asks a checkpoint for.
     pub fn inventory(&self, layout: KeyLayout) -> Vec<Asked> {
         self.hollow(layout, FloatDType::F32).1
     }
@@ -281,9 +332,40 @@ impl Config {
             error
         })
     }
+    /// Loads the checkpoints of two experts, for high noise and for low.
+    ///
+    /// # Errors
+    /// As of [`Config::load`], of either.
+    ///
+    /// # Panics
+    /// When the model has no experts.
+    pub fn load_experts(
+        self,
+        [high, low]: [Weights; 2],
+        device: &Device,
+        dtype: FloatDType,
+    ) -> Result<Model, WeightsError> {
+        let Config::Wan(config) = self else {
+            panic!("{} has no experts", self.shown());
+        };
+        let one = WanConfig {
+            boundary: None,
+            ..config.clone()
+        };
+        let load = |weights| match Config::Wan(one.clone()).load(weights, device, dtype)? {
+            Model::Wan(wan) => Ok(wan),
+            _ => unreachable!("the sizes of a Wan model load one"),
+        };
+        Ok(Model::WanExperts(WanExperts::of(config, load(high)?, load(low)?)))
+    }
     /// Random weights, for runs that only measure speed and memory.
     pub fn random(self, seed: u64, device: &Device, dtype: FloatDType) -> Model {
         match self {
+            Config::Wan(config) if config.experts() == 2 => {
+                let random = |seed| Wan::random(config.clone(), seed, device, dtype);
+                let (high, low) = (random(seed), random(seed + 1));
+                Model::WanExperts(WanExperts::of(config, high, low))
+            }
             Config::Wan(config) => Model::Wan(Wan::random(config, seed, device, dtype)),
             Config::Hunyuan(config) => Model::Hunyuan(Hunyuan::random(config, seed, device, dtype)),
             Config::CogVideoX(config) => Model::CogVideoX(CogVideoX::random(config, seed, device, dtype)),
@@ -296,6 +378,7 @@ impl Model {
     pub fn config(&self) -> Config {
         match self {
             Model::Wan(wan) => Config::Wan(wan.config().clone()),
+            Model::WanExperts(wan) => Config::Wan(wan.config().clone()),
             Model::Hunyuan(hunyuan) => Config::Hunyuan(hunyuan.config().clone()),
             Model::CogVideoX(cogvideox) => Config::CogVideoX(cogvideox.config().clone()),
         }
@@ -319,6 +402,7 @@ impl Model {
     pub fn on(&self, grid: [usize; 3], batch: usize, text_tokens: usize) -> Result<ModelChain<'_>, GridError> {
         Ok(match self {
             Model::Wan(wan) => ModelChain::Wan(wan.on(grid, batch)?),
+            Model::WanExperts(wan) => ModelChain::WanExperts(wan.on(grid, batch)?),
             Model::Hunyuan(hunyuan) => {
                 assert_eq!(batch, 1, "HunyuanVideo runs one prompt a pass");
                 ModelChain::Hunyuan(hunyuan.on(grid, text_tokens)?)
@@ -333,6 +417,7 @@ impl Model {
     pub fn condition(&self, prompt: Prompt, guidance: f32) -> Result<Cond, PromptShapeError> {
         Ok(match self {
             Model::Wan(wan) => Cond::Wan(wan.condition(prompt.states)?),
+            Model::WanExperts(wan) => Cond::WanExperts(wan.condition(prompt.states)?),
             Model::Hunyuan(hunyuan) => Cond::Hunyuan(hunyuan.condition(prompt, guidance)?),
             Model::CogVideoX(cogvideox) => Cond::CogVideoX(cogvideox.condition(prompt.states)?),
         })
@@ -345,17 +430,19 @@ impl Cond {
     /// # Panics
     /// Where the model embeds its guidance: it runs one prompt a pass.
     pub fn batch(conds: Vec<Cond>) -> Cond {
-        let (mut wan, mut cogvideox) = (vec![], vec![]);
+        let (mut wan, mut experts, mut cogvideox) = (vec![], vec![], vec![]);
         for cond in conds {
             match cond {
                 Cond::Wan(cond) => wan.push(cond),
+                Cond::WanExperts(cond) => experts.push(cond),
                 Cond::CogVideoX(cond) => cogvideox.push(cond),
                 Cond::Hunyuan(_) => panic!("HunyuanVideo runs one prompt a pass"),
             }
         }
-        match cogvideox.is_empty() {
-            true => Cond::Wan(WanCond::batch(wan)),
-            false => Cond::CogVideoX(CogVideoXCond::batch(cogvideox)),
+        match (wan.is_empty(), experts.is_empty()) {
+            (false, _) => Cond::Wan(WanCond::batch(wan)),
+            (_, false) => Cond::WanExperts(WanExpertsCond::batch(experts)),
+            _ => Cond::CogVideoX(CogVideoXCond::batch(cogvideox)),
         }
     }
 }
@@ -385,6 +472,9 @@ impl Chain for ModelChain<'_> {
     fn rest_flops(&self) -> f64 {
         each!(ModelChain, self, chain => chain.rest_flops())
     }
+    fn switches(&self, timesteps: &[f32]) -> Vec<usize> {
+        each!(ModelChain, self, chain => chain.switches(timesteps))
+    }
 }
 
 impl Dit for ModelChain<'_> {
@@ -398,6 +488,10 @@ impl Dit for ModelChain<'_> {
             (ModelChain::Wan(chain), Cond::Wan(cond)) => {
                 let (hidden, ctx) = chain.embed(latent, timestep, cond);
                 (hidden, Ctx::Wan(ctx))
+            }
+            (ModelChain::WanExperts(chain), Cond::WanExperts(cond)) => {
+                let (hidden, ctx) = chain.embed(latent, timestep, cond);
+                (hidden, Ctx::WanExperts(ctx))
             }
             (ModelChain::Hunyuan(chain), Cond::Hunyuan(cond)) => {
                 let (hidden, ctx) = chain.embed(latent, timestep, cond);

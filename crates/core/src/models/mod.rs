@@ -3,6 +3,7 @@
 //! One file and one folder a model, what they share beside them. [`Model`] is the only list.
 
 mod any;
+pub(crate) mod blocks;
 pub mod cogvideox;
 pub(crate) mod config;
 pub mod hunyuan;
@@ -45,6 +46,11 @@ pub trait Chain: Dit<Hidden = Hidden, Latent = Latent> {
     fn units(&self) -> Vec<Unit>;
     /// Floating-point operations outside the chain in one pass.
     fn rest_flops(&self) -> f64;
+    /// Steps at which another expert of the model takes over, of a run whose steps have these timesteps.
+    fn switches(&self, timesteps: &[f32]) -> Vec<usize> {
+        let _ = timesteps;
+        vec![]
+    }
     /// Bytes of one hidden state.
     fn hidden_bytes(&self) -> u64 {
         (self.hidden_shape().iter().product::<usize>() * DType::from(self.dtype()).size()) as u64

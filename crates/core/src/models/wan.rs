@@ -1,19 +1,22 @@
-//! Wan2.1 text-to-video (`wan/modules/model.py` of Wan-Video/Wan2.1), in any size.
+//! Wan2.1 text-to-video (`wan/modules/model.py` of Wan-Video/Wan2.1), in any size; Wan2.2 of two such (`experts`).
 //!
 //! A block is three units: self-attention, cross-attention to the text, feed-forward. The velocity
 //! `noise − data` is predicted.
 
 mod chain;
 mod config;
+mod experts;
 mod flops;
 mod keys;
 pub mod reference;
 
 pub use chain::{WanChain, WanCtx};
 pub use config::WanConfig;
+pub use experts::{WanExperts, WanExpertsChain, WanExpertsCond, WanExpertsCtx};
 
 use crate::inventory::{Asked, KeyLayout};
 use crate::linear::Linear;
+use crate::models::blocks::{Blocks, Movable};
 use crate::models::ops::{project, project_gelu};
 use crate::models::prompt::{PromptShapeError, check_states};
 use crate::models::time::NumberEmbedding;
@@ -46,7 +49,7 @@ pub struct Wan {
     text: [Linear; 2],
     time: NumberEmbedding,
     time_projection: Linear, // [d, 6·d]
-    blocks: Vec<Block>,
+    blocks: Blocks<Block>,
     head: Linear,
     head_modulation: Tensor<2>, // [2, d]: shift, scale
 }
@@ -90,7 +93,7 @@ impl Wan {
     fn build(config: WanConfig, device: &Device, loader: &mut Loader) -> Wan {
         let d = config.dim;
         let [pt, ph, pw] = config.patch;
-        let blocks = (0..config.layers).map(|i| Block::build(&config, i, loader)).collect();
+        let blocks = loader.blocks(config.layers, |i, loader| Block::build(&config, i, loader));
         Wan {
             device: device.clone(),
             dtype: loader.dtype(),
@@ -164,7 +167,30 @@ impl Block {
     }
 }
 
+impl Movable for Block {
+    fn on(&self, device: &Device) -> Block {
+        Block {
+            modulation: self.modulation.clone().to_device(device),
+            self_attn: self.self_attn.on(device),
+            cross_norm: self.cross_norm.clone().map(|tensor| tensor.to_device(device)),
+            cross_attn: self.cross_attn.on(device),
+            ffn: self.ffn.each_ref().map(|layer| layer.on(device)),
+        }
+    }
+}
+
 impl Attention {
+    fn on(&self, device: &Device) -> Attention {
+        let [q, k, v, o] = [&self.q, &self.k, &self.v, &self.o].map(|layer| layer.on(device));
+        Attention {
+            q,
+            k,
+            v,
+            o,
+            norm_q: self.norm_q.clone().to_device(device),
+            norm_k: self.norm_k.clone().to_device(device),
+        }
+    }
     fn build(key: &str, d: usize, loader: &mut Loader) -> Attention {
         let [q, k, v, o] = ["q", "k", "v", "o"].map(|part| loader.linear(&format!("{key}.{part}"), d, d));
         let [norm_q, norm_k] = ["norm_q", "norm_k"].map(|part| loader.take(&format!("{key}.{part}.weight"), [d]));

@@ -9,7 +9,7 @@ use crate::clock::utc_now;
 use crate::dynamics::{Watch, watch};
 use crate::experiment::{Experiment, Variant};
 use crate::runner::{Prepared, Runner, name_of};
-use crate::subject::Subject;
+use crate::subject::{Subject, preset};
 use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use mixcache_core::models::Chain;
@@ -74,6 +74,11 @@ pub fn calibrate(experiment: &Experiment, what: &[What], probes: usize) -> Resul
         "{steps} steps are too few to calibrate on: expected at least 8"
     );
     ensure!(probes > 0, "`--probes 0`: expected at least one");
+    let name = &experiment.model.name;
+    ensure!(
+        preset(name)?.experts() == 1,
+        "{name} has two experts: what is calibrated would join steps of both; calibrate a model of one"
+    );
     let subject = Subject::load(experiment)?;
     let runner = Runner::new(experiment, &subject);
     let wants = |one: What| what.contains(&one);

@@ -1,6 +1,6 @@
 //! `mixcache generate`: one prompt to one video file, with or without a cache.
 
-use super::{Chosen, embed};
+use super::{Means, announce, embed};
 use crate::experiment::Experiment;
 use crate::runner::Runner;
 use crate::subject::Subject;
@@ -11,9 +11,15 @@ use std::path::PathBuf;
 
 /// Make a video of a prompt, as an experiment would: its model, size, sampler and one of its policies.
 #[derive(clap::Args, Debug)]
+#[command(group(clap::ArgGroup::new("settings").args(["experiment", "model"]).required(true)))]
 pub struct Args {
+    /// Experiment: a name in `experiments/`, or path of a .toml file.
+    experiment: Option<String>,
+    /// Model, e.g. wan2.1-t2v-1.3b, instead of an experiment: the one that comes with it decides the rest.
+    #[arg(long)]
+    model: Option<String>,
     #[command(flatten)]
-    chosen: Chosen,
+    means: Means,
     /// What to show.
     #[arg(long)]
     prompt: String,
@@ -23,9 +29,27 @@ pub struct Args {
     /// A policy of the experiment, by its label; without it, none.
     #[arg(long, default_value = "off")]
     policy: String,
+    /// Pixels, e.g. 832x480, instead of the experiment's.
+    #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = pixels)]
+    size: Option<[usize; 2]>,
+    /// Frames, instead of the experiment's.
+    #[arg(long, value_name = "N")]
+    frames: Option<usize>,
+    /// Steps of the sampler, instead of the experiment's.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    steps: Option<u16>,
     /// The file to write: .mp4, or .png for an animated PNG without loss.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+}
+
+/// `WIDTHxHEIGHT`.
+fn pixels(text: &str) -> Result<[usize; 2], String> {
+    let sides = text.split_once('x');
+    let sides = sides.and_then(|(width, height)| Some([width.parse().ok()?, height.parse().ok()?]));
+    sides
+        .filter(|sides| !sides.contains(&0))
+        .ok_or("expected WIDTHxHEIGHT in pixels, e.g. 832x480".into())
 }
 
 /// Runs the verb.
@@ -38,14 +62,17 @@ pub fn run(mut args: Args) -> Result<()> {
             args.output.display()
         ),
     };
-    let encoded = encode(&mut args)?;
-    let made = make(&args);
+    let experiment = named(&args)?;
+    let encoded = encode(&mut args, &experiment)?;
+    let made = make(&args, experiment);
     if let Some(file) = encoded {
         let _ = std::fs::remove_file(file); // it only served this clip
     }
     let (subject, outcome, full) = made?;
-    let frames = subject.decoded(outcome.latent.to_host()).frames;
-    let frames = frames.context("the checkpoint has no autoencoder to decode with: see what was substituted, above")?;
+    let frames = subject
+        .decoded(outcome.latent.to_host())
+        .frames
+        .expect("checked before");
     write(&args.output, &frames, subject.fps)?;
     let [count, height, width] = frames.size();
     println!(
@@ -58,29 +85,45 @@ pub fn run(mut args: Args) -> Result<()> {
 }
 
 /// The text states of the prompt in a file of its own, where the checkpoint can make them and none were given.
-fn encode(args: &mut Args) -> Result<Option<PathBuf>> {
-    let chosen = &mut args.chosen;
+fn encode(args: &mut Args, experiment: &Experiment) -> Result<Option<PathBuf>> {
     let has_encoder = |folder: &&PathBuf| folder.join("text_encoder").is_dir();
-    let Some(weights) = chosen
+    let means = &mut args.means;
+    let Some(weights) = means
         .weights
         .as_ref()
         .filter(has_encoder)
-        .filter(|_| chosen.embeddings.is_none())
+        .filter(|_| means.embeddings.is_none())
     else {
         return Ok(None);
     };
-    let experiment = Experiment::read(&Experiment::find(&chosen.experiment)?)?;
     let file = args.output.with_extension("text-states.safetensors");
-    let mut prompts = vec![args.prompt.clone(), experiment.runs.negative_prompt, String::new()];
+    let negative_prompt = experiment.runs.negative_prompt.clone();
+    let mut prompts = vec![args.prompt.clone(), negative_prompt, String::new()];
     prompts.dedup();
     embed::write(&experiment.model.name, weights, &prompts, "cpu", "f32", &file)?;
-    chosen.embeddings = Some(file.clone());
+    means.embeddings = Some(file.clone());
     Ok(Some(file))
 }
 
+/// The experiment that was named, or the one that comes with the model.
+fn named(args: &Args) -> Result<Experiment> {
+    let path = match (&args.experiment, &args.model) {
+        (Some(name), _) => Experiment::find(name)?,
+        (None, Some(model)) => Experiment::of_model(model)?,
+        (None, None) => unreachable!("clap asks for one of the group"),
+    };
+    Experiment::read(&path)
+}
+
 /// The latent, and the operations of an uncached run.
-fn make(args: &Args) -> Result<(Subject, Outcome, f64)> {
-    let mut experiment = args.chosen.settle()?;
+fn make(args: &Args, experiment: Experiment) -> Result<(Subject, Outcome, f64)> {
+    let mut experiment = args.means.settle(experiment)?;
+    announce(&experiment);
+    let video = &mut experiment.video;
+    [video.width, video.height] = args.size.unwrap_or([video.width, video.height]);
+    video.frames = args.frames.unwrap_or(video.frames);
+    let sampler = &mut experiment.sampler;
+    sampler.steps = args.steps.map_or(sampler.steps, usize::from);
     let all = &experiment.policies;
     let variant = all.iter().find(|variant| variant.label == args.policy);
     let known = || {
@@ -102,6 +145,10 @@ fn make(args: &Args) -> Result<(Subject, Outcome, f64)> {
     experiment.policies = vec![variant.clone()];
     experiment.runs.prompts = vec![args.prompt.clone()];
     let subject = Subject::load(&experiment)?;
+    ensure!(
+        subject.makes_frames(),
+        "the checkpoint has no autoencoder to decode with: see what was substituted, above"
+    );
     let runner = Runner::new(&experiment, &subject);
     runner.check()?;
     let mut policy = variant.spec.policy();

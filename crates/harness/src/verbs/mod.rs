@@ -32,6 +32,23 @@ use std::path::{Path, PathBuf};
 pub struct Chosen {
     /// Name in `experiments/`, or path of a .toml file.
     pub experiment: String,
+    /// With what it runs.
+    #[command(flatten)]
+    pub means: Means,
+    /// All prompts and seeds, where the experiment has a quick selection.
+    #[arg(long)]
+    pub full: bool,
+    /// Only the first N prompts.
+    #[arg(long, value_name = "N")]
+    pub prompts: Option<usize>,
+    /// Only the first N seeds.
+    #[arg(long, value_name = "N")]
+    pub seeds: Option<usize>,
+}
+
+/// With what an experiment runs, where not as its file says.
+#[derive(clap::Args, Debug)]
+pub struct Means {
     /// Checkpoint of the model: a .safetensors file, or a folder as downloaded.
     #[arg(long)]
     pub weights: Option<PathBuf>,
@@ -44,43 +61,51 @@ pub struct Chosen {
     /// f32, f16 or bf16, instead of the experiment's.
     #[arg(long)]
     pub dtype: Option<String>,
-    /// All prompts and seeds, where the experiment has a quick selection.
+    /// Keep the blocks of the transformer in the host's memory, and copy each to the device when a pass reaches it (Wan).
     #[arg(long)]
-    pub full: bool,
-    /// Only the first N prompts.
-    #[arg(long, value_name = "N")]
-    pub prompts: Option<usize>,
-    /// Only the first N seeds.
-    #[arg(long, value_name = "N")]
-    pub seeds: Option<usize>,
+    pub offload: bool,
 }
 
-impl Chosen {
-    /// Reads the experiment, applies the options, and settles what will run. Says first what was substituted.
-    pub fn settle(&self) -> Result<Experiment> {
-        let experiment = self.settle_silently()?;
-        if !experiment.substituted.is_empty() {
-            println!("SUBSTITUTED: {}\n", experiment.substituted);
-        }
-        Ok(experiment)
-    }
-
-    /// The same for a caller that says itself what was substituted.
-    fn settle_silently(&self) -> Result<Experiment> {
-        let mut experiment = Experiment::read(&Experiment::find(&self.experiment)?)?;
+impl Means {
+    /// Applies the options to an experiment, and settles what will run.
+    fn settle(&self, mut experiment: Experiment) -> Result<Experiment> {
         if let Some(device) = &self.device {
             experiment.model.device = device.clone();
         }
         if let Some(dtype) = &self.dtype {
             experiment.model.dtype = dtype.clone();
         }
+        experiment.model.offload |= self.offload;
         if self.weights.is_some() {
             experiment.model.weights = self.weights.clone();
         }
         if self.embeddings.is_some() {
             experiment.model.embeddings = self.embeddings.clone();
         }
-        Ok(settle(experiment)?.narrowed(self.full, self.prompts, self.seeds))
+        settle(experiment)
+    }
+}
+
+/// Says first what was substituted.
+fn announce(experiment: &Experiment) {
+    if !experiment.substituted.is_empty() {
+        println!("SUBSTITUTED: {}\n", experiment.substituted);
+    }
+}
+
+impl Chosen {
+    /// Reads the experiment, applies the options, and settles what will run. Says first what was substituted.
+    pub fn settle(&self) -> Result<Experiment> {
+        let experiment = self.settle_silently()?;
+        announce(&experiment);
+        Ok(experiment)
+    }
+
+    /// The same for a caller that says itself what was substituted.
+    fn settle_silently(&self) -> Result<Experiment> {
+        let experiment = Experiment::read(&Experiment::find(&self.experiment)?)?;
+        let settled = self.means.settle(experiment)?;
+        Ok(settled.narrowed(self.full, self.prompts, self.seeds))
     }
 }
 

@@ -85,9 +85,10 @@ fn plain(job: &Prepared) -> Vec<f32> {
         };
         let predictions: Vec<Latent> = job.conds.iter().map(forward).collect();
         let velocity = match &predictions[..] {
-            [cond, uncond] => uncond
-                .clone()
-                .add_scaled(job.guidance.scale(), &cond.since(uncond.clone())),
+            [cond, uncond] => uncond.clone().add_scaled(
+                job.schedule.scale(job.guidance.scale(), step),
+                &cond.since(uncond.clone()),
+            ),
             _ => predictions[0].clone(),
         };
         latent = sampler.step(step, &velocity, latent, || of_step(job.seed, step, &velocity));

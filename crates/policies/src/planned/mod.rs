@@ -222,6 +222,9 @@ fn moves(planner: &Planner, run: &Run, plan: &schedule::Plan) -> Vec<Vec<Move>> 
             Some(skip) => Move::reuse(Value::Output, terms(branch, planner.predictor.forecast(&full, step, branch, skip))),
         };
         moves.push((0..run.branches).map(act).collect());
+        if run.switches.contains(&step) {
+            full.clear();
+        }
         if skip.is_none() {
             full.insert(0, step);
             full.truncate(planner.depth);

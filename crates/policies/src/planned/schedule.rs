@@ -54,7 +54,8 @@ impl Planner<'_> {
             for (history, costs) in &done[step] {
                 for (length, best) in self.gaps(run, history).into_iter().enumerate() {
                     let next = step + length + 1;
-                    let later: Vec<usize> = std::iter::once(next).chain(history.iter().copied()).take(self.depth).collect();
+                    let kept = if run.switches.contains(&next) { &[] } else { &history[..] };
+                    let later: Vec<usize> = std::iter::once(next).chain(kept.iter().copied()).take(self.depth).collect();
                     let there = ahead[length].entry(later).or_insert_with(|| vec![None; budget + 1]);
                     for (used, from) in costs.iter().enumerate().filter_map(|(used, from)| Some((used, from.as_ref()?))) {
                         for (extra, &(error, cfg)) in best.iter().enumerate() {
@@ -161,6 +162,7 @@ mod tests {
             sigmas: vec![0.5; STEPS],
             timesteps: vec![500.0; STEPS],
             full: (1, 1),
+            switches: vec![],
             signals: vec![],
             hidden_bytes: 1,
             input_bytes: 1,

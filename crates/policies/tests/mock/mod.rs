@@ -59,6 +59,27 @@ impl Planes for Number {
 pub struct Mock {
     /// Change the time signal this fast.
     pub pace: f32,
+    /// What the expert of the first steps computes, as a multiple of what the other does.
+    pub first_expert: f32,
+    /// Timestep, as a share of 1000, above which it runs.
+    pub boundary: f32,
+}
+
+/// One model for all steps.
+impl Default for Mock {
+    fn default() -> Mock {
+        Mock {
+            pace: 1.0,
+            first_expert: 1.0,
+            boundary: 1.0,
+        }
+    }
+}
+
+impl Mock {
+    fn expert(&self, t: f32) -> f32 {
+        if t > self.boundary { self.first_expert } else { 1.0 }
+    }
 }
 
 impl Dit for Mock {
@@ -71,13 +92,13 @@ impl Dit for Mock {
         (Number(latent.0), (timestep / 1000.0, *cond))
     }
     fn eval(&self, i: usize, hidden: &Number, &(t, cond): &(f32, f32)) -> Number {
-        Number((t * (1.0 + i as f32 * 0.1)).sin() + 0.05 * cond * hidden.0)
+        Number(self.expert(t) * (t * (1.0 + i as f32 * 0.1)).sin() + 0.05 * cond * hidden.0)
     }
     fn join(&self, _: usize, hidden: Number, raw: &Number, &(t, _): &(f32, f32)) -> Number {
         Number(hidden.0 + 0.02 * (1.0 + 0.1 * t) * raw.0)
     }
     fn first_input(&self, hidden: &Number, &(t, _): &(f32, f32)) -> Number {
-        Number(1.0 + 0.1 * hidden.0 + self.pace * t)
+        Number(self.expert(t) + 0.1 * hidden.0 + self.pace * t)
     }
     fn head(&self, hidden: Number, _: &(f32, f32)) -> Number {
         hidden
@@ -85,7 +106,7 @@ impl Dit for Mock {
     fn time_signals(&self, _: TimeSignal, timesteps: &[f32]) -> Vec<Vec<f32>> {
         timesteps
             .iter()
-            .map(|t| vec![1.0 + self.pace * t / 1000.0, 1.0])
+            .map(|t| vec![self.expert(t / 1000.0) + self.pace * t / 1000.0, 1.0])
             .collect()
     }
 }
@@ -159,6 +180,7 @@ pub fn run() -> Run {
         timesteps: sigmas.iter().map(|s| 1000.0 * s).collect(),
         sigmas,
         full: (1, 1),
+        switches: vec![],
         signals: vec![Signal::Time(TimeSignal::Embedding), Signal::Input],
         hidden_bytes: HIDDEN_BYTES,
         input_bytes: INPUT_BYTES,
@@ -199,10 +221,11 @@ pub struct Outcome {
 
 /// The mock model under a policy.
 pub fn go(policy: &mut dyn CachePolicy, run: Run) -> Result<Outcome, WalkError> {
-    go_on(&Mock { pace: 1.0 }, policy, run)
+    go_on(&Mock::default(), policy, run)
 }
 
-/// Euler with guidance in two passes: the smallest driver of the walk.
+/// Euler with guidance in two passes: the smallest driver of the walk. Where an expert takes over, its latent is given:
+/// the cache alone could carry anything over.
 pub fn go_on<D>(dit: &D, policy: &mut dyn CachePolicy, run: Run) -> Result<Outcome, WalkError>
 where
     D: Dit<Hidden = Number, Latent = Number, Cond = f32>,
@@ -216,6 +239,9 @@ where
         .unwrap_or_default();
     let (mut store, mut latent) = (Store::new(run.clone(), &claim, signals)?, Number(0.7));
     for step in 0..run.steps() {
+        if run.switches.contains(&step) {
+            latent = Number(0.6);
+        }
         let mut now: Vec<Number> = vec![];
         for (branch, cond) in CONDS[..run.branches].iter().enumerate() {
             let at = At {
@@ -240,7 +266,7 @@ where
 
 /// The same without any cache machinery: what "off" must equal.
 pub fn plain(run: &Run) -> f32 {
-    let (dit, mut latent) = (Mock { pace: 1.0 }, Number(0.7));
+    let (dit, mut latent) = (Mock::default(), Number(0.7));
     for step in 0..run.steps() {
         let forward = |cond: &f32| {
             let (hidden, ctx) = dit.embed(&latent, run.timesteps[step], cond);

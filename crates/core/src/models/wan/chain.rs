@@ -10,6 +10,7 @@ use burn::tensor::activation::silu;
 use burn::tensor::{FloatDType, Tensor};
 use mixcache_policies::chain::Dit;
 use mixcache_policies::plan::{Signal, TimeSignal, Unit, UnitKind};
+use std::sync::Arc;
 
 /// Rows of a block's modulation table.
 const SHIFT_SELF: usize = 0;
@@ -108,8 +109,8 @@ impl Chain for WanChain<'_> {
 }
 
 impl WanChain<'_> {
-    fn block(&self, i: usize) -> (&Block, UnitKind) {
-        (&self.wan.blocks[i / UNITS.len()], UNITS[i % UNITS.len()])
+    fn block(&self, i: usize) -> (Arc<Block>, UnitKind) {
+        (self.wan.blocks.get(i / UNITS.len()), UNITS[i % UNITS.len()])
     }
     /// A block's norm, with the scale and the shift that stand in these rows of its modulation.
     fn modulated(&self, block: &Block, x: &Tensor<3>, ctx: &WanCtx, [scale, shift]: [usize; 2]) -> Tensor<3> {
@@ -149,6 +150,15 @@ impl WanChain<'_> {
         let k = rms_norm(project(text.clone(), k), norm_k, eps).cast(dtype);
         project(attention(q, k, project(text, v), self.wan.config.heads), o)
     }
+    /// The signal at each of these timesteps, `[timesteps, width]`.
+    pub(super) fn time_rows(&self, signal: TimeSignal, timesteps: &[f32]) -> Tensor<2> {
+        let wan = self.wan;
+        let embedding = wan.time.embed(timesteps, &wan.device);
+        match signal {
+            TimeSignal::Embedding => embedding,
+            TimeSignal::Projection => project(silu(embedding), &wan.time_projection),
+        }
+    }
     fn feed_forward(&self, block: &Block, x: &Tensor<3>, ctx: &WanCtx) -> Tensor<3> {
         let x = self.modulated(block, x, ctx, [SCALE_FFN, SHIFT_FFN]);
         let [first, second] = &block.ffn;
@@ -182,9 +192,9 @@ impl Dit for WanChain<'_> {
         let (block, kind) = self.block(i);
         let x = &hidden.tokens;
         Hidden::of_video(match kind {
-            UnitKind::SelfAttn => self.self_attention(block, x, ctx),
-            UnitKind::CrossAttn => self.cross_attention(block, x, ctx),
-            _ => self.feed_forward(block, x, ctx),
+            UnitKind::SelfAttn => self.self_attention(&block, x, ctx),
+            UnitKind::CrossAttn => self.cross_attention(&block, x, ctx),
+            _ => self.feed_forward(&block, x, ctx),
         })
     }
     fn join(&self, i: usize, hidden: Hidden, raw: &Hidden, ctx: &WanCtx) -> Hidden {
@@ -199,7 +209,7 @@ impl Dit for WanChain<'_> {
     }
     fn first_input(&self, hidden: &Hidden, ctx: &WanCtx) -> Hidden {
         let (block, _) = self.block(0);
-        Hidden::of_video(self.modulated(block, &hidden.tokens, ctx, [SCALE_SELF, SHIFT_SELF]))
+        Hidden::of_video(self.modulated(&block, &hidden.tokens, ctx, [SCALE_SELF, SHIFT_SELF]))
     }
     fn head(&self, hidden: Hidden, ctx: &WanCtx) -> Latent {
         let wan = self.wan;
@@ -210,12 +220,7 @@ impl Dit for WanChain<'_> {
         Latent(patch::latent(patches, Channels::Last, self.grid, wan.config.patch))
     }
     fn time_signals(&self, signal: TimeSignal, timesteps: &[f32]) -> Vec<Vec<f32>> {
-        let wan = self.wan;
-        let embedding = wan.time.embed(timesteps, &wan.device);
-        let signals = match signal {
-            TimeSignal::Embedding => embedding,
-            TimeSignal::Projection => project(silu(embedding), &wan.time_projection),
-        };
+        let signals = self.time_rows(signal, timesteps);
         let width = signals.dims()[1];
         host(signals).chunks_exact(width).map(<[f32]>::to_vec).collect()
     }

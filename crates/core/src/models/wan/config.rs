@@ -33,13 +33,20 @@ pub struct WanConfig {
     pub eps: f64,
     /// How the timestep's sinusoid is computed.
     pub sinusoid: Sinusoid,
+    /// Of two experts of these sizes (Wan2.2): the timestep from which up the one for high noise runs, below it the
+    /// one for low noise.
+    pub boundary: Option<f32>,
 }
+
+/// Of Wan2.2's text-to-video experts: 0.875 of 1000 timesteps (`wan/configs/wan_t2v_A14B.py`; `boundary_ratio` in
+/// diffusers' `model_index.json`).
+const BOUNDARY: f32 = 875.0;
 
 impl WanConfig {
     /// Names of the presets.
-    pub const PRESETS: [&str; 3] = ["wan2.1-t2v-1.3b", "wan2.1-t2v-14b", "wan-mini"];
+    pub const PRESETS: [&str; 4] = ["wan2.1-t2v-1.3b", "wan2.1-t2v-14b", "wan2.2-t2v-a14b", "wan-mini"];
 
-    /// A preset by name: sizes of `wan/configs/wan_t2v_{1_3B,14B}.py`, or of the embedded model.
+    /// A preset by name: sizes of `wan/configs/wan_t2v_{1_3B,14B,A14B}.py`, or of the embedded model.
     pub fn preset(name: &str) -> Option<WanConfig> {
         let wan = |dim, ffn_dim, layers, heads| WanConfig {
             name: name.to_string(),
@@ -55,10 +62,15 @@ impl WanConfig {
             patch: [1, 2, 2],
             eps: 1e-6,
             sinusoid: Sinusoid::default(),
+            boundary: None,
         };
         match name {
             "wan2.1-t2v-1.3b" => Some(wan(1536, 8960, 30, 12)),
             "wan2.1-t2v-14b" => Some(wan(5120, 13824, 40, 40)),
+            "wan2.2-t2v-a14b" => Some(WanConfig {
+                boundary: Some(BOUNDARY),
+                ..wan(5120, 13824, 40, 40)
+            }),
             "wan-mini" => Some(WanConfig {
                 text_dim: 64,
                 text_len: 16,
@@ -79,17 +91,29 @@ impl WanConfig {
             source,
         })?;
         let mut config = file.config()?;
+        config.name = name.unwrap_or("wan".to_string());
+        Ok(config.named())
+    }
+    /// The same sizes for each of two experts, of which checkpoints have a `config.json` each.
+    pub fn of_experts(self) -> WanConfig {
+        let boundary = Some(BOUNDARY);
+        WanConfig { boundary, ..self }.named()
+    }
+    /// With the name of the preset of these sizes, if there is one.
+    fn named(mut self) -> WanConfig {
         let published = WanConfig::PRESETS.iter().find(|preset| {
             let preset = WanConfig::preset(preset).expect("listed");
             let name = preset.name.clone();
-            preset == WanConfig { name, ..config.clone() }
+            preset == WanConfig { name, ..self.clone() }
         });
-        config.name = match (published, name) {
-            (Some(preset), _) => preset.to_string(),
-            (None, Some(name)) => name,
-            (None, None) => "wan".to_string(),
-        };
-        Ok(config)
+        if let Some(preset) = published {
+            self.name = preset.to_string();
+        }
+        self
+    }
+    /// Transformers of these sizes: one, or two experts that share a run.
+    pub fn experts(&self) -> usize {
+        1 + self.boundary.is_some() as usize
     }
     /// Latent elements of one channel in a token.
     pub fn patch_volume(&self) -> usize {
@@ -99,7 +123,7 @@ impl WanConfig {
     pub fn head_dim(&self) -> usize {
         self.dim / self.heads
     }
-    /// Number of parameters.
+    /// Number of parameters, of all experts.
     pub fn parameters(&self) -> u64 {
         let d = self.dim;
         let patch = linear(self.in_channels * self.patch_volume(), d);
@@ -109,7 +133,7 @@ impl WanConfig {
         let ffn = linear(d, self.ffn_dim) + linear(self.ffn_dim, d);
         let block = 2 * attention + ffn + 8 * d as u64; // modulation and the affine norm
         let head = linear(d, self.out_channels * self.patch_volume()) + 2 * d as u64;
-        patch + text + time + self.layers as u64 * block + head
+        self.experts() as u64 * (patch + text + time + self.layers as u64 * block + head)
     }
 }
 
@@ -188,6 +212,7 @@ impl ConfigFile {
             patch: self.patch_size,
             eps: self.eps,
             sinusoid: Sinusoid::default(),
+            boundary: None,
         })
     }
 }
@@ -201,6 +226,7 @@ mod tests {
         let parameters = |name| WanConfig::preset(name).unwrap().parameters();
         assert_eq!(parameters("wan2.1-t2v-1.3b"), 1_418_996_800);
         assert_eq!(parameters("wan2.1-t2v-14b"), 14_288_491_584);
+        assert_eq!(parameters("wan2.2-t2v-a14b"), 2 * 14_288_491_584);
         assert_eq!(parameters("wan-mini"), 5_140_480);
     }
 
@@ -220,6 +246,12 @@ mod tests {
     fn the_embedded_model_comes_with_its_own_sizes() {
         let file = include_str!("../../../models/wan-mini/config.json");
         assert_eq!(WanConfig::parse(file).unwrap(), WanConfig::preset("wan-mini").unwrap());
+    }
+
+    #[test]
+    fn each_expert_has_the_config_file_of_wan2_1() {
+        let expert = WanConfig::preset("wan2.1-t2v-14b").unwrap();
+        assert_eq!(expert.of_experts(), WanConfig::preset("wan2.2-t2v-a14b").unwrap());
     }
 
     #[test]
