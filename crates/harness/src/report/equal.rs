@@ -77,6 +77,7 @@ fn role(summary: &Summary) -> &'static str {
         _ if summary.is_control() => "control",
         _ if summary.is_upper => "upper line",
         _ if summary.knows_the_clip => "told the clip",
+        _ if summary.is_amended() => "amended",
         _ if summary.is_of_one_granularity() => "one",
         _ => "several",
     }
@@ -193,7 +194,7 @@ impl Equal {
         format!(
             "\n### At equal {name}\n\nCompute that each policy needs, and its speed-up, read straight between its settings{}; – where \
              they do not reach. Bold: least compute of the policies of one granularity that reach it, which reuse steps, branches or parts of \
-             blocks alone, by what their kind may do; controls and what is told the clip are no candidates.\n\n{}\n\
+             blocks alone, by what their kind may do; controls, what is amended and what is told the clip are no candidates.\n\n{}\n\
              How many times less each computes than that best, with the 95 % interval over {} clips: bold where it leaves out 1 \
              and there are {CLIPS_LEAST} clips or more. The best is chosen on the same clips, which favours it.\n\n{}\n\
              The same in measured time, which holds the noise of the clock.\n\n{}",

@@ -47,7 +47,7 @@ pub struct Summary {
     pub knob: Option<(String, f64)>,
     /// Whether the experiment marks it as the upper line.
     pub is_upper: bool,
-    /// Whether it may reuse at more than one granularity, by what its kind may do, or that of the policy which it amends.
+    /// Whether it may reuse at more than one granularity, by what its kind may do.
     /// Kinds that this program does not know count as hybrids: nothing is claimed of them.
     pub is_hybrid: bool,
     /// Whether it was told what only the uncached run of the same clip can know.
@@ -139,9 +139,14 @@ impl Summary {
         !self.is_upper && names.split([' ', '=', ',']).any(|word| CONTROLS.contains(&word))
     }
 
-    /// Whether it is a policy under test that reuses at one granularity alone.
+    /// Whether another policy is amended, which is this project's addition to it.
+    pub fn is_amended(&self) -> bool {
+        self.policy == "amended"
+    }
+
+    /// Whether it is a policy under test, as others publish it, that reuses at one granularity alone.
     pub fn is_of_one_granularity(&self) -> bool {
-        !self.is_control() && !self.is_upper && !self.is_hybrid
+        !self.is_control() && !self.is_upper && !self.is_hybrid && !self.is_amended()
     }
 
     /// The policy this project is about.
@@ -336,10 +341,6 @@ fn off_spread(rows: &[&RunRow]) -> Option<f64> {
 /// Everything but the names, which depend on the other rows.
 fn summary(rows: &[&RunRow], off_s: &BTreeMap<Pair, f64>) -> Summary {
     let first = rows[0];
-    let reuses = match first.knobs.get("of.kind") {
-        Some(Knob::Text(amended)) => amended,
-        _ => &first.policy,
-    };
     let speedup = |row: &RunRow| Some(off_s.get(&pair(row))? / row.denoise_s?);
     let ok = || succeeded(rows);
     let clips = clips(ok(), speedup);
@@ -347,7 +348,7 @@ fn summary(rows: &[&RunRow], off_s: &BTreeMap<Pair, f64>) -> Summary {
     Summary {
         policy: first.policy.clone(),
         is_upper: first.upper,
-        is_hybrid: PolicySpec::is_hybrid(reuses) != Some(false),
+        is_hybrid: PolicySpec::is_hybrid(&first.policy) != Some(false),
         knows_the_clip: first.knobs.get("moments") == Some(&Knob::Text(OWN_MOMENTS.into())),
         knob: first.knob_name.clone().zip(first.knob),
         run_keys: rows.iter().map(|row| row.run_key.clone()).collect(),
