@@ -166,3 +166,28 @@ fn square(latent: &Latent) -> f64 {
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| *a as f64 * *b as f64).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gain_between_two_probes_lies_on_the_line_between_their_logarithms_and_is_constant_outside() {
+        let (probes, gains) = ([2, 4, 8], [16.0, 4.0, 1.0]);
+        let at = |step| between(&probes, &gains, step);
+        assert_eq!([at(0), at(2), at(4), at(8), at(11)], [16.0, 16.0, 4.0, 1.0, 1.0]);
+        // Halfway: the geometric mean, up to rounding.
+        assert!(
+            (at(3) - 8.0).abs() < 1e-12 && (at(6) - 2.0).abs() < 1e-12,
+            "{} {}",
+            at(3),
+            at(6)
+        );
+    }
+
+    #[test]
+    fn early_steps_are_probed_most_densely_and_the_last_never() {
+        assert_eq!(probe_steps(50), [1, 2, 4, 7, 12, 20, 30, 40, 47]);
+        assert!(probe_steps(4).iter().all(|&step| (1..3).contains(&step)));
+    }
+}
