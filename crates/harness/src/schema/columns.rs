@@ -290,7 +290,7 @@ pub fn markdown() -> String {
     table(&mut text, "runs.parquet: one row a run", RUN_COLUMNS);
     text.push_str(
         "\nThe policy's knobs follow, one column `knob_<name>` each, typed i64, f64, string or bool, null where \
-         the policy lacks the knob. A knob that is an integer in one row and a fraction in another is f64; \
+         the policy lacks the knob; those of the policy that an amended one amends are `knob_of.<name>`. A knob that is an integer in one row and a fraction in another is f64; \
          a knob of otherwise mixed types is string.\n",
     );
     table(&mut text, "events.parquet: one row a move", EVENT_COLUMNS);

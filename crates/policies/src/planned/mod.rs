@@ -14,12 +14,13 @@
 //!
 //! Only predictions are kept: no hidden state, no measurement, no threshold. The one knob is the compute.
 
+mod acts;
 mod moments;
 mod schedule;
 
 use crate::data::{Moments, find};
 use crate::plan::*;
-use moments::{Combination, Predictor, Skip};
+use moments::Predictor;
 use schedule::Planner;
 use serde::{Deserialize, Serialize};
 
@@ -95,30 +96,7 @@ impl Planned {
     }
     /// The plan that `begin` made, a letter a step.
     pub fn letters(&self) -> String {
-        let reuses = |act: &Move| matches!(act, Move::Reuse { .. });
-        let letter = |acts: &Vec<Move>| match acts.iter().filter(|act| reuses(act)).count() {
-            0 => 'F',
-            n if n == acts.len() => 'o',
-            _ => 'u',
-        };
-        self.moves.iter().map(letter).collect()
-    }
-}
-
-/// A plan from its letters.
-fn read(letters: &str, run: &Run) -> Result<schedule::Plan, Unfit> {
-    let skip = |(step, letter)| match letter {
-        'F' => Ok(None),
-        'o' if step > 0 && !run.is_full(step) => Ok(Some(Skip::Step)),
-        'u' if step > 0 && !run.is_full(step) && run.branches == 2 => Ok(Some(Skip::Cfg)),
-        _ => Err(Unfit(format!(
-            "`plan`: found `{letter}` for step {step}, expected F, o or u (u only with guidance in two passes), and F where the run must be full"
-        ))),
-    };
-    let plan: schedule::Plan = letters.chars().enumerate().map(skip).collect::<Result<_, _>>()?;
-    match plan.len() == run.steps() {
-        true => Ok(plan),
-        false => Err(Unfit(format!("`plan` has {} letters, the run {} steps", plan.len(), run.steps()))),
+        acts::letters(&self.moves)
     }
 }
 
@@ -175,7 +153,7 @@ impl CachePolicy for Planned {
         let budget = (self.compute * passes as f64 + 1e-9) as usize;
         let planned = match self.plan.is_empty() {
             true => planner.plan(run, budget),
-            false => Some(read(&self.plan, run)?),
+            false => Some(acts::read(&self.plan, run)?),
         };
         let plan = planned.ok_or_else(|| {
             Unfit(format!(
@@ -183,7 +161,7 @@ impl CachePolicy for Planned {
                 self.compute, self.gap
             ))
         })?;
-        self.moves = moves(&planner, run, &plan);
+        self.moves = acts::moves(&planner, run, &plan);
         Ok(Claim::default().keeping(run, Value::Output, self.depth))
     }
     fn next(&mut self, at: At, _: &[f32]) -> Move {
@@ -197,41 +175,6 @@ impl CachePolicy for Planned {
 
 /// A plan takes 2^gap comparisons a history: beyond this it would be felt, and no gap that long pays.
 const GAP_MAX: usize = 12;
-
-/// What each pass does under a plan.
-fn moves(planner: &Planner, run: &Run, plan: &schedule::Plan) -> Vec<Vec<Move>> {
-    let mut full: Vec<usize> = vec![]; // computed steps, newest first
-    let mut moves = vec![];
-    for (step, skip) in plan.iter().enumerate() {
-        // Of this step itself, a pass has its own prediction in hand, or that of the branch before.
-        let terms = |branch: usize, of: Combination| -> Vec<Term> {
-            let term = |(row, weight): (usize, f64)| {
-                let (of_step, of_branch, weight) = (row / run.branches, row % run.branches, weight as f32);
-                match full.iter().position(|&full| full == of_step) {
-                    Some(age) => Term::kept(weight, Value::Output, of_branch, age),
-                    None if of_branch == branch => Term::fresh(weight, Value::Output),
-                    None => Term { weight: Weight::Flat(weight), of: Source::Now { branch: of_branch } },
-                }
-            };
-            of.into_iter().map(term).collect()
-        };
-        let act = |branch: usize| match *skip {
-            None if full.is_empty() => Move::store(run.output()),
-            None => Move::store(run.output()).amended(terms(branch, planner.amendment(run, plan, &full, step, branch))),
-            Some(Skip::Cfg) if branch == COND => Move::compute(run.output()),
-            Some(skip) => Move::reuse(Value::Output, terms(branch, planner.predictor.forecast(&full, step, branch, skip))),
-        };
-        moves.push((0..run.branches).map(act).collect());
-        if run.switches.contains(&step) {
-            full.clear();
-        }
-        if skip.is_none() {
-            full.insert(0, step);
-            full.truncate(planner.depth);
-        }
-    }
-    moves
-}
 
 impl Moments {
     /// Whether they were taken on a run like this one.
