@@ -7,7 +7,8 @@
 //! a few latents, which are small beside the hidden states that most policies keep.
 //!
 //! A pass that computes every unit is a computed one; one that computes none is a skipped one; what lies in between
-//! knows more than an interpolation, and is left as it is.
+//! knows more than an interpolation, and is left as it is. A branch that is rebuilt from the other one's prediction in
+//! the same step takes over what that one was amended by, so nothing is left to amend in it.
 
 use crate::PolicySpec;
 use crate::plan::*;
@@ -49,6 +50,7 @@ struct Done {
     skipped: Vec<usize>,  // steps since then
     units: usize,         // computed in this pass
     told: bool,           // this pass was told of the other branch
+    amended: bool,        // this pass, or the last one
 }
 
 impl Amended {
@@ -81,7 +83,7 @@ impl CachePolicy for Amended {
         let act = self.of.as_policy().next(at, seen);
         let done = &mut self.done[at.branch];
         if at.unit == 0 && !matches!(act, Move::Look { .. } | Move::Note { .. }) {
-            (done.units, done.told) = (0, false);
+            (done.units, done.told, done.amended) = (0, false, false);
         }
         match &act {
             Move::Compute { to, keep, .. } => {
@@ -101,6 +103,9 @@ impl CachePolicy for Amended {
                 if ends && done.units == 0 && !done.told {
                     done.skipped.push(at.step);
                 }
+                if done.told && self.done[COND].amended {
+                    self.done[at.branch].skipped.clear();
+                }
                 return act;
             }
             Move::Look { .. } | Move::Note { .. } => return act,
@@ -110,7 +115,9 @@ impl CachePolicy for Amended {
         }
         let skipped = std::mem::take(&mut done.skipped);
         let amend = if at.full { vec![] } else { self.lacking(at, &skipped) };
-        self.done[at.branch].computed.insert(0, at.step);
+        let done = &mut self.done[at.branch];
+        done.computed.insert(0, at.step);
+        done.amended = !amend.is_empty();
         act.amended(amend)
     }
     fn warnings(&self) -> Vec<String> {

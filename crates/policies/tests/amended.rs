@@ -108,3 +108,17 @@ fn an_amended_policy_is_not_amended_again() {
         assert!(refused.contains("cannot be amended again"), "{refused}");
     }
 }
+
+#[test]
+fn a_branch_rebuilt_from_the_other_takes_over_what_that_was_amended_by() {
+    // Whole steps are skipped, then the unconditional branch alone: it is the conditional one and a difference that
+    // stays the same, so what the one lacked the other lacked as well, and neither may be made good twice.
+    let (mix, run) = ("kind = 'mix'\ncalibration = 'mock'\nblock = false", run());
+    let of = |text: &str| go(&mut *policy(text), run.clone()).unwrap();
+    let amended = of(&format!("kind = 'amended'\n[of]\n{mix}"));
+    let (conds, unconds) = (letters(&amended.trace, COND), letters(&amended.trace, UNCOND));
+    assert!(unconds.contains('u') && conds.contains('o'), "{conds} {unconds}");
+    let off = of("kind = 'off'").latent;
+    let (with, without) = ((amended.latent - off).abs(), (of(mix).latent - off).abs());
+    assert!(with < without, "{with} amended, {without} as it is: {unconds}");
+}
