@@ -63,7 +63,7 @@ impl Amended {
 
 impl CachePolicy for Amended {
     fn is_hybrid() -> bool {
-        // What it amends may be: that policy's kind tells.
+        // The policy that it amends may be.
         true
     }
     fn steps(&self, planned: usize) -> usize {
