@@ -6,6 +6,9 @@
 //! the predictions, the computed one can carry the difference, over its own `Δσ`. It costs no pass and no read, and
 //! a few latents, which are small beside the hidden states that most policies keep.
 //!
+//! `Δσ` is how far a velocity moves the latent of a flow (Wan, HunyuanVideo). A DDIM or SDE step on the v of a diffusion
+//! model (CogVideoX) also scales the latent: there the share is an approximation that nobody has measured.
+//!
 //! A pass that computes every unit is a computed one; one that computes none is a skipped one; what lies in between
 //! knows more than an interpolation, and is left as it is. A branch that is rebuilt from the other one's prediction in
 //! the same step takes over what that one was amended by, so nothing is left to amend in it.

@@ -12,6 +12,9 @@
 //! - the **plan**: which steps to compute, to skip, or to run with the conditional branch alone, so that what
 //!   the errors leave in the final latent is least for a given number of passes.
 //!
+//! Lengths of steps are those of a flow, `Δσ`; for DDIM or an SDE on v (CogVideoX) they are an approximation that nobody
+//! has measured.
+//!
 //! Only predictions are kept: no hidden state, no measurement, no threshold. The one knob is the compute.
 
 mod acts;
