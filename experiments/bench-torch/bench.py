@@ -44,11 +44,18 @@ def config(layers, heads, head_dim, ffn_dim, text_len, text_dim):
     )  # fmt: skip
 
 
-# name: (what is timed, sizes, latent frames × rows × columns, repetitions a round)
+BLOCK_S = config(1, 6, 64, 1536, 128, 384), (4, 32, 32), 10
+BLOCK_L = config(1, 12, 128, 8960, 512, 4096), (8, 32, 32), 1
+MINI = config(8, 6, 32, 768, 16, 64), (8, 16, 16), 10
+# name: (what is timed, dtype, sizes, latent frames × rows × columns, repetitions a round). In bf16 the rival runs under
+# autocast, whose attention is in bf16 as well; mixcache's is in f32.
 CASES = {
-    "block-s": ("block", config(1, 6, 64, 1536, 128, 384), (4, 32, 32), 10),
-    "block-l": ("block", config(1, 12, 128, 8960, 512, 4096), (8, 32, 32), 1),
-    "mini": ("pass", config(8, 6, 32, 768, 16, 64), (8, 16, 16), 10),
+    "block-s": ("block", "f32", *BLOCK_S),
+    "block-l": ("block", "f32", *BLOCK_L),
+    "mini": ("pass", "f32", *MINI),
+    "block-s-bf16": ("block", "bf16", *BLOCK_S),
+    "block-l-bf16": ("block", "bf16", *BLOCK_L),
+    "mini-bf16": ("pass", "bf16", *MINI),
 }
 
 
@@ -73,8 +80,8 @@ class Torch:
 
 
 class Mixcache:
-    def __init__(self, program, what, sizes, grid, threads):
-        command = [program, json.dumps(sizes), *map(str, grid), what]
+    def __init__(self, program, what, dtype, sizes, grid, threads):
+        command = [program, json.dumps(sizes), *map(str, grid), what, dtype]
         environment = os.environ | {"RAYON_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -125,9 +132,30 @@ def machine():
         "python": sys.version.split()[0],
         "rustc": subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip(),
         "revision": git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else ""),
-        "dtype": "f32",
         "command": " ".join(["just bench-torch", *sys.argv[1:]]),
     }
+
+
+COLUMNS = "torch_s", "torch_cpu_s", "mixcache_s", "mixcache_cpu_s"
+
+
+def compete(name, threads, rounds, program):
+    """Of every round the least of the repetitions' times: what disturbs a run only adds."""
+    what, dtype, sizes, grid, repetitions = CASES[name]
+    # Left on for all rounds, autocast keeps the weights that it has converted.
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
+        rivals = Torch(what, sizes, grid, threads), Mixcache(program, what, dtype, sizes, grid, threads)
+        for rival in rivals:
+            rival.once()
+        found = []
+        for _ in range(rounds):
+            times = []
+            for rival in rivals:
+                time.sleep(REST_S)
+                times += [min(t) for t in zip(*(rival.once() for _ in range(repetitions)))]
+            found.append(dict(zip(COLUMNS, times)))
+        rivals[1].close()
+    return found
 
 
 def main():
@@ -145,28 +173,16 @@ def main():
 
     program = options.program or build()
     facts, rows = machine(), []
-    print("case     threads  torch ms  mixcache ms  ratio  cpu time  ratios of the rounds")
+    print("case          threads  torch ms  mixcache ms  ratio  cpu time  ratios of the rounds")
     for name in options.cases:
-        what, sizes, grid, repetitions = CASES[name]
         for threads in options.threads:
-            rivals = Torch(what, sizes, grid, threads), Mixcache(program, what, sizes, grid, threads)
-            for rival in rivals:
-                rival.once()
-            rounds = []
-            for i in range(options.rounds):
-                # Of every time the least of the repetitions: what disturbs a run only adds.
-                times = []
-                for rival in rivals:
-                    time.sleep(REST_S)
-                    times.append([min(t) for t in zip(*(rival.once() for _ in range(repetitions)))])
-                rounds.append(sum(times, []))
-                columns = dict(zip(("torch_s", "torch_cpu_s", "mixcache_s", "mixcache_cpu_s"), rounds[-1]))
-                rows.append(dict(case=name, threads=threads, round=i, repetitions=repetitions, **columns))
-            rivals[1].close()
-            t, t_cpu, m, m_cpu = map(min, zip(*rounds))
-            ratios = " ".join(f"{m / t:.2f}" for t, _, m, _ in rounds)
+            rounds = compete(name, threads, options.rounds, program)
+            for i, columns in enumerate(rounds):
+                rows.append(dict(case=name, threads=threads, round=i, repetitions=CASES[name][-1], **columns))
+            t, t_cpu, m, m_cpu = (min(times[column] for times in rounds) for column in COLUMNS)
+            ratios = " ".join(f"{times['mixcache_s'] / times['torch_s']:.2f}" for times in rounds)
             print(
-                f"{name:<8} {threads:>7}  {t * 1e3:8.1f}  {m * 1e3:11.1f}  {m / t:5.2f}  {m_cpu / t_cpu:8.2f}  {ratios}",
+                f"{name:<13} {threads:>7}  {t * 1e3:8.1f}  {m * 1e3:11.1f}  {m / t:5.2f}  {m_cpu / t_cpu:8.2f}  {ratios}",
                 flush=True,
             )
 
@@ -175,7 +191,7 @@ def main():
         folder = folder.with_name(f"{folder.name}-{facts['date'][11:19].replace(':', '')}")
     folder.mkdir(parents=True)
     facts["load_average_after"] = os.getloadavg()
-    facts["cases"] = {name: dict(what=CASES[name][0], sizes=CASES[name][1], grid=CASES[name][2]) for name in CASES}
+    facts["cases"] = {name: dict(zip(("what", "dtype", "sizes", "grid"), CASES[name])) for name in CASES}
     (folder / "machine.json").write_text(json.dumps(facts, indent=1) + "\n")
     with open(folder / "rounds.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")

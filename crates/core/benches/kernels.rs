@@ -31,8 +31,13 @@ fn kernels(criterion: &mut Criterion) {
     let wide = random([1, TOKENS, FFN], &device);
     let [scale, shift] = [(); 2].map(|_| random([DIM], &device));
     let mut group = criterion.benchmark_group("kernel");
-    let layer = |from, to| kernels::panels(random([from, to], &device), random([to], &device));
-    let (square, first, second) = (layer(DIM, DIM), layer(DIM, FFN), layer(FFN, DIM));
+    let layer = |from, to, dtype| {
+        let weight = random::<2>([from, to], &device).cast(dtype);
+        kernels::panels(&weight, &random([to], &device)).expect("the CPU's kernels take it")
+    };
+    let f32 = FloatDType::F32;
+    let (square, first, second) = (layer(DIM, DIM, f32), layer(DIM, FFN, f32), layer(FFN, DIM, f32));
+    let in_bf16 = layer(FFN, DIM, FloatDType::BF16);
     group.bench_function("linear 384→384", |bencher| {
         bencher.iter(|| kernels::linear(x.clone(), &square, Then::Bias))
     });
@@ -41,6 +46,9 @@ fn kernels(criterion: &mut Criterion) {
     });
     group.bench_function("linear 1536→384", |bencher| {
         bencher.iter(|| kernels::linear(wide.clone(), &second, Then::Bias))
+    });
+    group.bench_function("linear 1536→384, products of bf16", |bencher| {
+        bencher.iter(|| kernels::linear(wide.clone(), &in_bf16, Then::Bias))
     });
     group.bench_function("attention 1024×1024", |bencher| {
         bencher.iter(|| kernels::attention(x.clone(), x.clone(), x.clone(), HEADS))

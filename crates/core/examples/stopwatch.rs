@@ -1,7 +1,7 @@
 //! Times one Wan block, or one pass, whenever it is asked to: mixcache's side of `experiments/bench-torch`.
 //!
-//! `stopwatch CONFIG FRAMES ROWS COLUMNS block|pass`, with `config.json` as text and the size of the latent.
-//! Every line on the standard input is answered by the seconds of one run, in f32 on the CPU.
+//! `stopwatch CONFIG FRAMES ROWS COLUMNS block|pass f32|bf16`, with `config.json` as text and the size of the latent.
+//! Every line on the standard input is answered by the seconds of one run on the CPU.
 
 use burn::tensor::{Distribution, FloatDType, Tensor};
 use mixcache_core::device;
@@ -24,8 +24,8 @@ fn main() {
     let threads = rayon::ThreadPoolBuilder::new().use_current_thread();
     threads.build_global().expect("nothing has used the threads yet");
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [config, sizes @ .., what] = arguments.as_slice() else {
-        panic!("expected CONFIG FRAMES ROWS COLUMNS block|pass");
+    let [config, sizes @ .., what, dtype] = arguments.as_slice() else {
+        panic!("expected CONFIG FRAMES ROWS COLUMNS block|pass f32|bf16");
     };
     let sizes: Vec<usize> = sizes.iter().map(|size| size.parse().expect("a size")).collect();
     let grid = <[usize; 3]>::try_from(sizes).expect("frames, rows, columns");
@@ -35,10 +35,15 @@ fn main() {
         "pass" => false,
         other => panic!("{other}: expected block or pass"),
     };
+    let dtype = match dtype.as_str() {
+        "f32" => FloatDType::F32,
+        "bf16" => FloatDType::BF16,
+        other => panic!("{other}: expected f32 or bf16"),
+    };
 
     let device = device::open("cpu").expect("the CPU is always there");
     let (text_len, text_dim) = (config.text_len, config.text_dim);
-    let wan = Wan::random(config, 0, &device, FloatDType::F32);
+    let wan = Wan::random(config, 0, &device, dtype);
     let chain = wan.on(grid, 1).expect("a size that patches divide");
     let shape = chain.latent_shape();
     let latent = Latent::from_host(noise(0, &shape), shape, &device);

@@ -1,6 +1,6 @@
 //! Devices by name, opened or refused with a reason.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, FloatDType};
 
 /// Why a device cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +59,15 @@ pub fn describe(device: &Device) -> String {
         return format!("{device:?} {}", identity.name);
     }
     format!("{device:?}")
+}
+
+/// The dtype of the hidden states of a run in `dtype`. On a CPU bf16 is what linear layers multiply, weights and what
+/// meets them rounded in the kernel; states, norms and attention stay in f32.
+pub fn states(device: &Device, dtype: FloatDType) -> FloatDType {
+    match dtype {
+        FloatDType::BF16 if *device == Device::flex() => FloatDType::F32,
+        _ => dtype,
+    }
 }
 
 #[cfg(not(feature = "wgpu"))]

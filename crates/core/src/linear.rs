@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
     reason = "a model has some hundred layers, each of many kilobytes"
 )]
 pub enum Linear {
-    /// For the kernels of the CPU, in f32.
+    /// For the kernels of the CPU, which take and give f32 whatever the layer's dtype.
     Panels(Panels),
     /// For the back end's own matrix product.
     Tensors {
@@ -26,10 +26,9 @@ impl Linear {
     pub fn new(weight: Tensor<2>, bias: Tensor<1>) -> Linear {
         // The loader's stand-ins for what a file lacks do not fit each other, and are never used.
         let fits = weight.dims()[1] == bias.dims()[0];
-        if fits && kernels::serve(&weight) {
-            Linear::Panels(kernels::panels(weight, bias))
-        } else {
-            Linear::Tensors { weight, bias }
+        match fits.then(|| kernels::panels(&weight, &bias)).flatten() {
+            Some(panels) => Linear::Panels(panels),
+            None => Linear::Tensors { weight, bias },
         }
     }
     /// The same layer on a device, laid out for it.

@@ -1,6 +1,7 @@
 //! Checkpoints: safetensors by path or embedded, converted to the dtype of the run, checked in full
 //! before a model is handed out.
 
+use crate::device;
 use crate::inventory::Asked;
 use crate::linear::Linear;
 use crate::models::blocks::{Blocks, Movable};
@@ -415,6 +416,13 @@ impl<'a> Loader<'a> {
     /// The dtype of the run.
     pub fn dtype(&self) -> FloatDType {
         self.dtype
+    }
+    /// The dtype of hidden states: that of the run, but on a CPU, whose kernels round on the way into a product, f32.
+    pub fn states(&self) -> FloatDType {
+        match self.source {
+            Source::None(_) => self.dtype,
+            _ => device::states(self.device, self.dtype),
+        }
     }
     /// The blocks of a model, on the host where the checkpoint says so.
     pub(crate) fn blocks<B: Movable>(

@@ -230,7 +230,10 @@ impl Subject {
         let (fps, at_once) = (config.fps(), VaeConfig::published(&config).frames_at_once());
         let mut decoder = None;
         let (transformer, weights, trained) = match &model.weights {
-            _ if hollow => (config.hollow(KeyLayout::Original, dtype).0, "none".into(), false),
+            _ if hollow => {
+                let states = device::states(&device, dtype);
+                (config.hollow(KeyLayout::Original, states).0, "none".into(), false)
+            }
             Some(path) => {
                 let checkpoint = Checkpoint::find(path);
                 let open = |path: &Path| {

@@ -9,6 +9,9 @@ pub struct Isa(Tier);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tier {
+    /// AVX-512 with dot products of bf16.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -24,6 +27,9 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             if is_x86_feature_detected!("avx512f") {
+                if is_x86_feature_detected!("avx512bf16") {
+                    tiers.push(Tier::Avx512Bf16);
+                }
                 tiers.push(Tier::Avx512);
             }
             tiers.push(Tier::Avx2);
@@ -39,6 +45,14 @@ impl Isa {
     pub(super) fn tier(self) -> Tier {
         self.0
     }
+    /// Whether it multiplies pairs of bf16.
+    pub(super) fn has_bf16(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512Bf16 => true,
+            _ => false,
+        }
+    }
 }
 
 /// `dispatch!(fn name(arguments) { wide, middle, portable })` makes `name(isa, arguments)`, which runs
@@ -46,9 +60,9 @@ impl Isa {
 /// `#[inline(always)]` functions: inside a function that may use wider registers the compiler
 /// vectorises them with those.
 macro_rules! dispatch {
-    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) { $wide:expr, $middle:expr, $portable:expr }) => {
+    ($(#[$doc:meta])* $visible:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) { $wide:expr, $middle:expr, $portable:expr }) => {
         $(#[$doc])*
-        fn $name(isa: $crate::kernels::isa::Isa, $($arg: $ty),*) {
+        $visible fn $name(isa: $crate::kernels::isa::Isa, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx2,fma")]
             fn avx512($($arg: $ty),*) {
@@ -62,7 +76,7 @@ macro_rules! dispatch {
             match isa.tier() {
                 // SAFETY: an `Isa` of this tier exists only where the features were detected.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernels::isa::Tier::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::kernels::isa::Tier::Avx512Bf16 | $crate::kernels::isa::Tier::Avx512 => unsafe { avx512($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::kernels::isa::Tier::Avx2 => unsafe { avx2($($arg),*) },

@@ -11,6 +11,7 @@
 
 mod add;
 mod attention;
+mod bf16;
 mod gelu;
 mod gemm;
 pub mod isa;
@@ -19,12 +20,12 @@ mod norm;
 mod rms_rope;
 mod tile;
 
-pub use gemm::{Panels, Then};
+pub use gemm::{Panels, Products, Then};
 
 use attention::Shape;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use isa::Isa;
 use rayon::prelude::*;
 use rms_rope::Rotary;
@@ -46,9 +47,16 @@ pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     Tensor::from_primitive::<Flex>(x)
 }
 
-/// A linear layer of `weight` `[in, out]` and `bias` `[out]`, laid out for [`linear`].
-pub fn panels(weight: Tensor<2>, bias: Tensor<1>) -> Panels {
-    Panels::new(Isa::best(), slice(&dense(weight)), slice(&dense(bias)))
+/// A linear layer of `weight` `[in, out]` and `bias` `[out]`, laid out for [`linear`], if the kernels take it: in f32,
+/// or bf16, for products of those, on the CPU back end.
+pub fn panels(weight: &Tensor<2>, bias: &Tensor<1>) -> Option<Panels> {
+    let products = match weight.dtype() {
+        DType::F32 => Products::F32,
+        DType::BF16 => Products::Bf16,
+        _ => return None,
+    };
+    let (weight, bias) = (weight.clone().cast(FloatDType::F32), bias.clone().cast(FloatDType::F32));
+    serve(&weight).then(|| Panels::new(Isa::best(), products, slice(&dense(weight)), slice(&dense(bias))))
 }
 
 /// A linear layer on the last axis of `x`, and what follows it.

@@ -4,6 +4,7 @@
 //! loops over numbers the compiler does not reliably make a tile of this size, and where it fails the product
 //! is forty times slower.
 
+use super::bf16::Pair;
 use super::isa::{Isa, Tier};
 
 /// Terms of a row of the left side; a longer product is a sum of tiles. A panel of the right side of this depth
@@ -21,7 +22,7 @@ pub struct Size {
 pub fn size(isa: Isa) -> Size {
     let (rows, columns) = match isa.tier() {
         #[cfg(target_arch = "x86_64")]
-        Tier::Avx512 => (12, 32),
+        Tier::Avx512Bf16 | Tier::Avx512 => (12, 32),
         #[cfg(target_arch = "x86_64")]
         Tier::Avx2 => (6, 16),
         Tier::Portable => (4, 8),
@@ -58,7 +59,7 @@ pub fn multiply(isa: Isa, left: &[[f32; DEPTH]], right: &[f32], onto: Onto, tile
     match isa.tier() {
         // SAFETY: an `Isa` of this tier exists only where the features were detected.
         #[cfg(target_arch = "x86_64")]
-        Tier::Avx512 => unsafe { x86::avx512(left, right, onto, tile, stride) },
+        Tier::Avx512Bf16 | Tier::Avx512 => unsafe { x86::avx512(left, right, onto, tile, stride) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Tier::Avx2 => unsafe { x86::avx2(left, right, onto, tile, stride) },
@@ -66,16 +67,32 @@ pub fn multiply(isa: Isa, left: &[[f32; DEPTH]], right: &[f32], onto: Onto, tile
     }
 }
 
+/// [`multiply`] of pairs of bf16: twice as many products in a sum, rounded once for two.
+///
+/// # Panics
+/// As [`multiply`], and where the instruction set has no such product ([`Isa::has_bf16`]).
+pub fn multiply_pairs(isa: Isa, left: &[[Pair; DEPTH]], right: &[Pair], onto: Onto, tile: &mut [f32], stride: usize) {
+    match isa.tier() {
+        // SAFETY: an `Isa` of this tier exists only where the features were detected.
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512Bf16 => unsafe { x86::avx512_bf16(left, right, onto, tile, stride) },
+        _ => unreachable!("weights are laid out in pairs only where these are multiplied"),
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{DEPTH, Onto};
+    use super::{DEPTH, Onto, Pair};
     use std::arch::x86_64::*;
 
-    /// A tile of `$rows` rows of two registers of `$lanes` lanes.
+    /// A tile of `$rows` rows of two registers of `$lanes` lanes, from terms that `$splat` and `$right` load.
     macro_rules! tile {
-        ($name:ident, $features:literal, $rows:literal, $lanes:literal, $zero:ident, $load:ident, $store:ident, $splat:ident, $mul_add:ident) => {
+        (
+            $name:ident, $features:literal, $term:ty, $rows:literal, $lanes:literal,
+            $zero:ident, $load:ident, $store:ident, $right:ident, $splat:ident, $mul_add:ident $(,)?
+        ) => {
             #[target_feature(enable = $features)]
-            pub fn $name(left: &[[f32; DEPTH]], right: &[f32], onto: Onto, tile: &mut [f32], stride: usize) {
+            pub fn $name(left: &[[$term; DEPTH]], right: &[$term], onto: Onto, tile: &mut [f32], stride: usize) {
                 const COLUMNS: usize = 2 * $lanes;
                 let left: &[_; $rows] = left
                     .try_into()
@@ -94,7 +111,7 @@ mod x86 {
                 }
                 for (k, right) in right.iter().enumerate() {
                     // SAFETY: a row of the right side has two registers' numbers.
-                    let right = unsafe { [$load(right.as_ptr()), $load(right.as_ptr().add($lanes))] };
+                    let right = unsafe { [$right(right.as_ptr()), $right(right.as_ptr().add($lanes))] };
                     for i in 0..$rows {
                         let left = $splat(left[i][k]);
                         sums[i][0] = $mul_add(left, right[0], sums[i][0]);
@@ -115,25 +132,62 @@ mod x86 {
     tile!(
         avx512,
         "avx512f",
+        f32,
         12,
         16,
         _mm512_setzero_ps,
         _mm512_loadu_ps,
         _mm512_storeu_ps,
+        _mm512_loadu_ps,
         _mm512_set1_ps,
-        _mm512_fmadd_ps
+        _mm512_fmadd_ps,
+    );
+    tile!(
+        avx512_bf16,
+        "avx512f,avx512bf16",
+        Pair,
+        12,
+        16,
+        _mm512_setzero_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        pairs,
+        same_pair,
+        dot,
     );
     tile!(
         avx2,
         "avx2,fma",
+        f32,
         6,
         8,
         _mm256_setzero_ps,
         _mm256_loadu_ps,
         _mm256_storeu_ps,
+        _mm256_loadu_ps,
         _mm256_set1_ps,
-        _mm256_fmadd_ps
+        _mm256_fmadd_ps,
     );
+
+    /// Sixteen pairs.
+    ///
+    /// # Safety
+    /// They must be there.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn pairs(from: *const Pair) -> __m512i {
+        // SAFETY: a pair is 32 bits, and by contract sixteen follow.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+    #[target_feature(enable = "avx512f")]
+    fn same_pair(pair: Pair) -> __m512i {
+        _mm512_set1_epi32(pair.bits() as i32)
+    }
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn dot(left: __m512i, right: __m512i, sums: __m512) -> __m512 {
+        // SAFETY: both types are 512 bits without meaning.
+        let [left, right] = [left, right].map(|pairs| unsafe { std::mem::transmute::<__m512i, __m512bh>(pairs) });
+        _mm512_dpbf16_ps(sums, left, right)
+    }
 }
 
 fn portable(left: &[[f32; DEPTH]], right: &[f32], onto: Onto, tile: &mut [f32], stride: usize) {

@@ -110,7 +110,7 @@ impl CogVideoX {
         let [_, ph, pw] = config.patch;
         CogVideoX {
             device: device.clone(),
-            dtype: loader.dtype(),
+            dtype: loader.states(),
             patch: loader.linear_in(
                 loader.dtype(),
                 "mixins.patch_embed.proj",
@@ -139,7 +139,7 @@ impl CogVideoX {
     pub fn device(&self) -> &Device {
         &self.device
     }
-    /// The dtype it computes in.
+    /// The dtype of its hidden states.
     pub fn dtype(&self) -> FloatDType {
         self.dtype
     }

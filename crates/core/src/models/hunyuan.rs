@@ -124,7 +124,7 @@ impl Hunyuan {
         };
         Hunyuan {
             device: device.clone(),
-            dtype: loader.dtype(),
+            dtype: loader.states(),
             patch: loader.linear_in(loader.dtype(), "img_in.proj", &[d, config.in_channels, pt, ph, pw]),
             text: loader.linear("txt_in.input_embedder", config.text_dim, d),
             summary: [
@@ -163,7 +163,7 @@ impl Hunyuan {
     pub fn device(&self) -> &Device {
         &self.device
     }
-    /// The dtype it computes in.
+    /// The dtype of its hidden states.
     pub fn dtype(&self) -> FloatDType {
         self.dtype
     }

@@ -96,7 +96,7 @@ impl Wan {
         let blocks = loader.blocks(config.layers, |i, loader| Block::build(&config, i, loader));
         Wan {
             device: device.clone(),
-            dtype: loader.dtype(),
+            dtype: loader.states(),
             patch: loader.linear_in(loader.dtype(), "patch_embedding", &[d, config.in_channels, pt, ph, pw]),
             text: [
                 loader.linear("text_embedding.0", config.text_dim, d),
@@ -122,7 +122,7 @@ impl Wan {
     pub fn device(&self) -> &Device {
         &self.device
     }
-    /// The dtype it computes in.
+    /// The dtype of its hidden states.
     pub fn dtype(&self) -> FloatDType {
         self.dtype
     }
