@@ -10,12 +10,16 @@
 //! model (CogVideoX) also scales the latent: there the share is an approximation that nobody has measured.
 //!
 //! A pass that computes every unit is a computed one; one that computes none is a skipped one; what lies in between
-//! knows more than an interpolation, and is left as it is. A branch that is rebuilt from the other one's prediction in
-//! the same step takes over what that one was amended by, so nothing is left to amend in it.
+//! knows more than an interpolation, and is left as it is.
+//!
+//! A branch that was rebuilt from the other one, as cfg caching does, is the sum of that one and of their difference,
+//! each interpolated between the steps at which it is known: the other one was computed more often, and bends; the
+//! difference hardly does. What the other one was amended by is part of the rebuilt one already, which counts as made.
 
 use crate::PolicySpec;
 use crate::plan::*;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Another policy, amended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,10 +55,13 @@ mod default {
 struct Done {
     computed: Vec<usize>, // steps, newest first
     skipped: Vec<usize>,  // steps since then
+    told: bool,           // in one of those it was rebuilt from the other branch
     units: usize,         // computed in this pass
-    told: bool,           // this pass was told of the other branch
-    amended: bool,        // this pass, or the last one
 }
+
+/// A weighted sum of branches, interpolated as one.
+type Series<'a> = &'a [(f32, usize)];
+const REBUILT: [Series; 2] = [&[(1.0, COND)], &[(1.0, UNCOND), (-1.0, COND)]];
 
 impl Amended {
     /// This policy, amended.
@@ -86,7 +93,7 @@ impl CachePolicy for Amended {
         let act = self.of.as_policy().next(at, seen);
         let done = &mut self.done[at.branch];
         if at.unit == 0 && !matches!(act, Move::Look { .. } | Move::Note { .. }) {
-            (done.units, done.told, done.amended) = (0, false, false);
+            done.units = 0;
         }
         match &act {
             Move::Compute { to, keep, .. } => {
@@ -103,11 +110,8 @@ impl CachePolicy for Amended {
                     Value::Raw { unit } => unit + 1 == self.end,
                     _ => true,
                 };
-                if ends && done.units == 0 && !done.told {
+                if ends && done.units == 0 {
                     done.skipped.push(at.step);
-                }
-                if done.told && self.done[COND].amended {
-                    self.done[at.branch].skipped.clear();
                 }
                 return act;
             }
@@ -116,11 +120,13 @@ impl CachePolicy for Amended {
         if done.units < self.end {
             return act;
         }
-        let skipped = std::mem::take(&mut done.skipped);
-        let amend = if at.full { vec![] } else { self.lacking(at, &skipped) };
-        let done = &mut self.done[at.branch];
+        let (skipped, told) = (std::mem::take(&mut done.skipped), std::mem::take(&mut done.told));
         done.computed.insert(0, at.step);
-        done.amended = !amend.is_empty();
+        let amend = match (at.full, told) {
+            (true, _) => vec![],
+            (_, true) => self.lacking(at, &REBUILT, &skipped),
+            (_, false) => self.lacking(at, &[&[(1.0, at.branch)]], &skipped),
+        };
         act.amended(amend)
     }
     fn warnings(&self) -> Vec<String> {
@@ -146,25 +152,46 @@ impl PolicySpec {
 }
 
 impl Amended {
-    /// What the predictions put in place of those `skipped` lacked, in units of the step at `at`.
-    fn lacking(&self, at: At, skipped: &[usize]) -> Vec<Term> {
-        let age = |step: usize| at.step - step - 1;
+    /// What the predictions put in place of those `skipped` lacked, in units of the step at `at`; they stand to be
+    /// the sum of `parts`.
+    fn lacking(&self, at: At, parts: &[Series], skipped: &[usize]) -> Vec<Term> {
         let length = |step: usize| self.sigmas[step] - self.sigmas[step + 1];
-        let before = self.done[at.branch].computed.iter().copied();
-        let known = before.take(self.degree).filter(|&step| age(step) < self.depth);
-        let nodes: Vec<usize> = std::iter::once(at.step).chain(known).collect();
-        let skipped: Vec<usize> = skipped.iter().copied().filter(|&step| age(step) < self.depth).collect();
-        if nodes.len() < 2 || skipped.is_empty() {
-            return vec![];
+        let mut weights = BTreeMap::<(usize, usize), f32>::new(); // branch, step
+        for &step in skipped.iter().filter(|&&step| self.is_kept(at, at.branch, step)) {
+            let share = length(step) / length(at.step);
+            let parts = parts.iter().map(|series| self.interpolated(at, series, step));
+            if let Some(parts) = parts.collect::<Option<Vec<_>>>() {
+                for (weight, place) in parts.into_iter().flatten().chain([(-1.0, (at.branch, step))]) {
+                    *weights.entry(place).or_default() += share * weight;
+                }
+            }
         }
-        let share = |step: usize| length(step) / length(at.step);
-        let weight = |node: usize| skipped.iter().map(|&step| share(step) * self.lagrange(&nodes, node, step)).sum();
-        let of = |node: usize| match node == at.step {
-            true => Term::fresh(weight(node), Value::Output),
-            false => Term::kept(weight(node), Value::Made, at.branch, age(node)),
+        let term = |((branch, step), weight)| match age(at, branch, step) {
+            Some(age) => Term::kept(weight, Value::Made, branch, age),
+            None => Term::fresh(weight, Value::Output),
         };
-        let made = |&step: &usize| Term::kept(-share(step), Value::Made, at.branch, age(step));
-        nodes.iter().map(|&node| of(node)).chain(skipped.iter().map(made)).collect()
+        weights.into_iter().map(term).collect()
+    }
+    /// A series at `step`, by weights of predictions (branch, step): of the first computed one from there on, and of those
+    /// before. None where it is unknown on one side.
+    fn interpolated(&self, at: At, series: Series, step: usize) -> Option<Vec<(f32, (usize, usize))>> {
+        let is_known = |step: &usize| {
+            let is_kept = |branch| self.is_kept(at, branch, *step);
+            series.iter().all(|&(_, branch)| self.done[branch].computed.contains(step) && is_kept(branch))
+        };
+        let computed = self.done[at.branch].computed.iter().chain(&self.done[COND].computed).copied();
+        let known: BTreeSet<usize> = computed.filter(is_known).collect();
+        let after = known.range(step..).next()?;
+        let before = known.range(..step).rev().take(self.degree);
+        let nodes: Vec<usize> = before.chain([after]).copied().collect();
+        if nodes.len() < 2 && *after != step {
+            return None;
+        }
+        let of = |&node: &usize| series.iter().map(move |&(sign, branch)| (sign, (branch, node)));
+        Some(nodes.iter().flat_map(|node| of(node).map(|(sign, place)| (sign * self.lagrange(&nodes, *node, step), place))).collect())
+    }
+    fn is_kept(&self, at: At, branch: usize, step: usize) -> bool {
+        age(at, branch, step).is_none_or(|age| age < self.depth)
     }
     /// Weight of the prediction of `node` in the polynomial through those of all `nodes`, at the noise level of `step`.
     fn lagrange(&self, nodes: &[usize], node: usize, step: usize) -> f32 {
@@ -172,4 +199,10 @@ impl Amended {
         let others = nodes.iter().filter(|&&other| other != node);
         others.map(|&other| (sigma(step) - sigma(other)) / (sigma(node) - sigma(other))).product()
     }
+}
+
+/// How many writes ago a branch made the prediction of `step`, of which none is kept while it is in hand. A branch that
+/// had its pass before in this step has one write more.
+fn age(at: At, branch: usize, step: usize) -> Option<usize> {
+    (at.step - step).checked_sub((branch == at.branch) as usize)
 }
