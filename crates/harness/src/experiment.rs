@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use mixcache_core::denoise::Guidance;
+use mixcache_core::models::Config;
 use mixcache_core::sampler::SamplerKind;
 use mixcache_core::schedule::Course;
 use mixcache_policies::PolicySpec;
@@ -131,6 +132,10 @@ pub struct WireSampler {
     /// That of the expert for low noise, where a model has two (Wan2.2) and it is another; policies are told the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guidance_low_noise: Option<f32>,
+    /// Scale of classifier-free guidance beside `guidance`, where that is an input of the model (HunyuanVideo): a second
+    /// pass a step, over the negative prompt. 1 = none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub true_cfg: Option<f32>,
     /// How the guidance scale goes through a run; policies are told the scale itself.
     #[serde(default)]
     pub guidance_course: Course,
@@ -150,7 +155,7 @@ pub enum GuidanceMode {
     TwoPass,
     /// One pass over both as a batch: the other baseline a speed-up must be quoted against.
     Batched,
-    /// The scale is an input of the model, as of HunyuanVideo: one pass.
+    /// The scale is an input of the model, as of HunyuanVideo: one pass, without `true_cfg`.
     Embedded,
 }
 
@@ -389,6 +394,8 @@ impl Experiment {
         self.runs.negative_prompt.clear();
         (self.sampler.shift, self.sampler.guidance) = (stand_in.shift, stand_in.guidance);
         self.sampler.guidance_low_noise = None;
+        let embeds = |model: &str| Config::preset(model).is_some_and(|config| config.embeds_guidance());
+        self.sampler.true_cfg.take_if(|_| !embeds(&self.model.name));
         self.sampler.kind = stand_in.sampler.unwrap_or(self.sampler.kind);
         for variant in &mut self.policies {
             match variant.spec.inner() {

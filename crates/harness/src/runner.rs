@@ -195,7 +195,7 @@ impl<'a> Runner<'a> {
     /// What a policy is told of a run of this variant on this prompt.
     pub fn run(&self, variant: &Variant, prompt: &str, steps: usize) -> Result<(Run, Schedule)> {
         let sampler = &self.experiment.sampler;
-        let guidance = self.mode(variant)?.at(sampler.guidance);
+        let guidance = self.guidance(variant)?;
         let mut schedule =
             Schedule::new(sampler.kind.grid(), steps, sampler.shift).with_course(sampler.guidance_course);
         if let (Some(boundary), Some(scale)) = (self.subject.model.config().boundary(), sampler.guidance_low_noise) {
@@ -213,13 +213,12 @@ impl<'a> Runner<'a> {
 
     /// Everything a denoising needs but the policy.
     pub fn prepare(&self, variant: &Variant, prompt: &str, seed: u64, steps: usize) -> Result<Prepared<'a>> {
-        let scale = self.experiment.sampler.guidance;
-        let guidance = self.mode(variant)?.at(scale);
+        let guidance = self.guidance(variant)?;
         let (mut run, schedule) = self.run(variant, prompt, steps)?;
         if variant.spec.knows_the_clip() {
             run.data = self.knowing(prompt, seed)?;
         }
-        let mut conds = self.subject.conds(prompt, scale)?;
+        let mut conds = self.subject.conds(prompt, self.experiment.sampler.guidance)?;
         match guidance.batch() {
             2 => conds = vec![Cond::batch(conds)],
             _ => conds.truncate(guidance.branches()),
@@ -369,6 +368,7 @@ impl<'a> Runner<'a> {
             steps: sampler.steps as u32,
             shift: sampler.shift,
             guidance: sampler.guidance as f64,
+            true_cfg: sampler.true_cfg.map(f64::from),
             guidance_mode: name_of(&mode),
             frames: video.frames as u32,
             height: video.height as u32,
@@ -393,20 +393,33 @@ impl<'a> Runner<'a> {
         }
     }
 
+    /// How the passes of a step are combined, and at which scale: beside an embedded scale that of `true_cfg`.
+    fn guidance(&self, variant: &Variant) -> Result<Guidance> {
+        let sampler = &self.experiment.sampler;
+        let embeds = self.subject.model.config().embeds_guidance();
+        let scale = match embeds {
+            true => sampler.true_cfg.unwrap_or(1.0),
+            false => sampler.guidance,
+        };
+        Ok(self.mode(variant)?.at(scale))
+    }
+
     /// How guidance is run: as asked, unless the model leaves no choice.
     fn mode(&self, variant: &Variant) -> Result<GuidanceMode> {
+        use GuidanceMode::*;
         let asked = variant.guidance_mode.or(self.experiment.sampler.guidance_mode);
         let embeds = self.subject.model.config().embeds_guidance();
-        let mode = asked.unwrap_or(match embeds {
-            true => GuidanceMode::Embedded,
-            false => GuidanceMode::TwoPass,
-        });
-        let name = &self.experiment.model.name;
+        let (open, why) = match (embeds, self.experiment.sampler.true_cfg) {
+            (false, _) => (&[TwoPass, Batched][..], "does not take the guidance scale as an input"),
+            (true, None) => (&[Embedded][..], "takes the guidance scale as an input"),
+            (true, Some(_)) => (&[TwoPass][..], "runs a second pass for `true_cfg`, one prompt at a time"),
+        };
+        let mode = asked.unwrap_or(open[0]);
         ensure!(
-            embeds == (mode == GuidanceMode::Embedded),
-            "`guidance_mode = \"{}\"`: {name} {} the guidance scale as an input; leave `guidance_mode` out",
+            open.contains(&mode),
+            "`guidance_mode = \"{}\"`: {} {why}; leave `guidance_mode` out",
             name_of(&mode),
-            if embeds { "takes" } else { "does not take" }
+            self.experiment.model.name
         );
         Ok(mode)
     }

@@ -33,6 +33,8 @@ pub struct RunRow {
     pub steps: u32,
     pub shift: f64,
     pub guidance: f64,
+    #[serde(default)] // recordings older than the column
+    pub true_cfg: Option<f64>,
     pub guidance_mode: String,
     pub frames: u32,
     pub height: u32,
@@ -75,6 +77,21 @@ pub struct RunRow {
     #[serde(default)] // recordings older than the column
     pub i3d_logits: Vec<f32>,
     pub started_at: String,
+}
+
+impl RunRow {
+    /// `6`, or with classifier-free guidance beside it `6 embedded, true CFG 4`.
+    pub fn guidance_in_words(&self) -> String {
+        guidance_in_words(self.guidance, self.true_cfg)
+    }
+}
+
+/// A guidance scale, and that of classifier-free guidance beside it.
+pub fn guidance_in_words(guidance: f64, true_cfg: Option<f64>) -> String {
+    match true_cfg {
+        None => guidance.to_string(),
+        Some(scale) => format!("{guidance} embedded, true CFG {scale}"),
+    }
 }
 
 /// One value of a policy's configuration. In Parquet each knob is a column `knob_<name>` of its own type.

@@ -40,8 +40,8 @@ pub struct Subject {
     /// Whether differences to the uncached run mean anything.
     pub trained: bool,
     text: Text,
-    /// What the unconditional branch is given.
-    negative_prompt: String,
+    /// What the unconditional branch is given, where a run may have one.
+    negative_prompt: Option<String>,
     decoder: Option<Decoder>,
 }
 
@@ -66,7 +66,19 @@ enum Text {
 /// When the model cannot be had, or is not known, and there is no stand-in; when the solver is
 /// not one for what the model predicts.
 pub fn settle(experiment: Experiment) -> Result<Experiment> {
-    let settled = substituted(experiment)?;
+    let mut settled = substituted(experiment)?;
+    if let Some(scale) = settled.sampler.true_cfg {
+        let name = &settled.model.name;
+        ensure!(
+            preset(name)?.embeds_guidance(),
+            "`sampler.true_cfg`: {name} takes no guidance scale as an input beside which there could be another; `guidance` alone guides it, leave `true_cfg` out"
+        );
+        ensure!(
+            scale.is_finite() && scale >= 1.0,
+            "`sampler.true_cfg = {scale}`: expected 1 (none) or more"
+        );
+    }
+    settled.sampler.true_cfg.take_if(|scale| *scale == 1.0);
     let (name, kind) = (&settled.model.name, settled.sampler.kind);
     let (expected, known) = match preset(name)?.prediction() {
         Prediction::Flow => ("the velocity of a flow", "euler, unipc or dpmpp"),
@@ -216,13 +228,13 @@ impl Subject {
                 made[2]
             );
             return Ok(Subject {
+                negative_prompt: negative_prompt(experiment, &model.config()),
                 model,
                 weights: "embedded".into(),
                 grid: mini::GRID,
                 fps: mini::FPS,
                 trained: true,
                 text: Text::Words(text),
-                negative_prompt: experiment.runs.negative_prompt.clone(),
                 decoder: Some(Decoder::Patches(codec)),
             });
         }
@@ -277,30 +289,32 @@ impl Subject {
             video.width
         );
         Ok(Subject {
+            negative_prompt: negative_prompt(experiment, &transformer.config()),
             model: transformer,
             weights,
             grid: [(video.frames - 1) / t + 1, video.height / h, video.width / w],
             fps,
             trained,
             text,
-            negative_prompt: experiment.runs.negative_prompt.clone(),
             decoder,
         })
     }
 
-    /// Conditions of a prompt: conditional and, unless the model embeds the guidance scale, unconditional.
+    /// Conditions of a prompt: conditional and, unless the model embeds the guidance scale and that is all there is,
+    /// unconditional.
     pub fn conds(&self, prompt: &str, guidance: f32) -> Result<Vec<Cond>> {
-        let branches = match self.model.config().embeds_guidance() {
-            true => vec![prompt],
-            false => vec![prompt, &self.negative_prompt],
-        };
+        let branches = std::iter::once(prompt).chain(self.negative_prompt.as_deref());
         let cond = |text| Ok(self.model.condition(self.prompt(text)?, guidance)?);
-        branches.into_iter().map(cond).collect()
+        branches.map(cond).collect()
     }
 
-    /// The model on the grid of the clip, for `batch` latents in a pass and this prompt.
+    /// The model on the grid of the clip, for `batch` latents in a pass and this prompt, or the negative one where that
+    /// is longer.
     pub fn chain(&self, batch: usize, prompt: &str) -> Result<ModelChain<'_>> {
-        let text_tokens = self.prompt(prompt)?.states.dims()[1];
+        let tokens = |text: &str| Ok::<_, anyhow::Error>(self.prompt(text)?.states.dims()[1]);
+        // That it was not encoded is told by `conds`, which names the prompt.
+        let negative = self.negative_prompt.as_deref().and_then(|text| tokens(text).ok());
+        let text_tokens = tokens(prompt)?.max(negative.unwrap_or(0));
         Ok(self.model.on(self.grid, batch, text_tokens)?)
     }
 
@@ -367,6 +381,12 @@ impl Subject {
             data,
         })
     }
+}
+
+/// What the unconditional branch of a run is given; none where the model embeds all guidance there is.
+fn negative_prompt(experiment: &Experiment, config: &Config) -> Option<String> {
+    let is_guided = !config.embeds_guidance() || experiment.sampler.true_cfg.is_some();
+    is_guided.then(|| experiment.runs.negative_prompt.clone())
 }
 
 /// The autoencoder of a model, whose latents must be the model's.

@@ -295,7 +295,7 @@ impl Config {
             Config::CogVideoX(config) => (config.text_dim, None),
         }
     }
-    /// Whether the guidance scale is an input of the model: there is no unconditional pass.
+    /// Whether the guidance scale is an input of the model: no unconditional pass is needed.
     pub fn embeds_guidance(&self) -> bool {
         matches!(self, Config::Hunyuan(_))
     }
@@ -392,7 +392,7 @@ impl Model {
         each!(Model, self, model => model.dtype())
     }
     /// The model on latents of `grid` = frames, rows, columns, `batch` of them in a pass, with prompts of
-    /// `text_tokens` tokens (Wan pads all prompts alike).
+    /// `text_tokens` tokens (Wan pads all prompts alike), of HunyuanVideo at most so many.
     ///
     /// # Errors
     /// [`GridError`] when patches do not divide the grid.

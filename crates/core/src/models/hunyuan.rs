@@ -4,8 +4,9 @@
 //! weights of its own: two units, joint attention and feed-forward. In a single block both share weights,
 //! and attention and feed-forward run side by side: one unit. The velocity `noise − data` is predicted.
 //!
-//! The guidance scale is an input, so there is one pass a step. Padding of a prompt is left out: the
-//! reference keeps it from being attended to, so nothing depends on it.
+//! The guidance scale is an input, so there is one pass a step, unless classifier-free guidance is asked for beside it.
+//! Padding of a prompt is left out: the reference keeps it from being attended to, so nothing depends on it. Prompts
+//! of different lengths may therefore share a run; what is counted of it is counted by the longest.
 
 mod chain;
 mod config;

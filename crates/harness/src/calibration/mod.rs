@@ -133,7 +133,7 @@ pub fn calibrate(experiment: &Experiment, what: &[What], probes: usize) -> Resul
         ),
         sampler: name_of(&sampler.kind),
         steps,
-        guidance: sampler.guidance,
+        guidance: sampler.true_cfg.unwrap_or(sampler.guidance),
     };
     let tea = points
         .into_iter()

@@ -39,9 +39,15 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Json, setting: ReadSe
         let Some(name) = recorded["policy"].as_str() else {
             continue;
         };
-        case.name = format!("{}/{name}", folder.file_name().unwrap_or_default().to_string_lossy());
+        let true_cfg = recorded["true_cfg"].as_f64().map(|scale| scale as f32);
+        let guided = true_cfg.map_or(String::new(), |scale| format!(" with true CFG {scale}"));
+        let among = folder.file_name().unwrap_or_default().to_string_lossy();
+        case.name = format!("{among}/{name}{guided}");
         match Recipe::of(name, &recorded["config"])? {
-            Ok(recipe) => setting.compare(case, recipe, &recorded, &file.with_extension("safetensors"))?,
+            Ok(recipe) => {
+                let guidance = true_cfg.map_or(setting.guidance, |scale| Guidance::TwoPass { scale });
+                setting.compare(case, recipe, guidance, &recorded, &file.with_extension("safetensors"))?
+            }
             Err(why) => case.not_covered(why),
         }
     }
@@ -86,6 +92,7 @@ type ReadSetting = fn(&Inputs, &Json) -> Result<Setting>;
 pub(super) struct Setting {
     model: Model,
     latent: Latent,
+    /// For each branch that a recording may have.
     conds: Vec<Cond>,
     text_tokens: usize,
     sampler: SamplerKind,
@@ -122,19 +129,24 @@ impl Setting {
             model,
         })
     }
-    /// HunyuanVideo, whose guidance scale is an input.
+    /// HunyuanVideo, whose guidance scale is an input; a recording may have classifier-free guidance beside it.
     pub fn of_hunyuan(inputs: &Inputs, json: &Json) -> Result<Setting> {
         let model = inputs.load(|config| Ok(Config::Hunyuan(HunyuanConfig::parse(config)?)))?;
-        let text_tokens = number(json, "/case/valid")? as usize;
-        let states: Tensor<3> = inputs.tensor("prompt_embeds")?;
-        let prompt = Prompt {
-            states: states.narrow(1, 0, text_tokens),
-            pooled: inputs.tensor("pooled")?,
+        let guidance = number(json, "/case/guidance")? as f32;
+        let mut branches = vec![("prompt_embeds", "pooled", number(json, "/case/valid")? as usize)];
+        let negative = ("negative_prompt_embeds", "negative_pooled");
+        if let Some([_, rows, _]) = inputs.tensors.shape(negative.0) {
+            branches.push((negative.0, negative.1, *rows)); // recorded without padding
+        }
+        let cond = |&(states, pooled, tokens): &(&str, &str, usize)| {
+            let states = inputs.tensor::<3>(states)?.narrow(1, 0, tokens);
+            let pooled = inputs.tensor(pooled)?;
+            Ok(model.condition(Prompt { states, pooled }, guidance)?)
         };
         Ok(Setting {
             latent: inputs.latent()?,
-            conds: vec![model.condition(prompt, number(json, "/case/guidance")? as f32)?],
-            text_tokens,
+            conds: branches.iter().map(cond).collect::<Result<_>>()?,
+            text_tokens: branches.iter().map(|branch| branch.2).max().unwrap_or(0),
             sampler: SamplerKind::Euler,
             schedule: schedule(json, Grid::Flow)?,
             guidance: Guidance::None,
@@ -163,7 +175,14 @@ impl Setting {
         })
     }
 
-    fn compare(&self, case: &mut Case, recipe: Recipe, recorded: &Json, tensors: &Path) -> Result<()> {
+    fn compare(
+        &self,
+        case: &mut Case,
+        recipe: Recipe,
+        guidance: Guidance,
+        recorded: &Json,
+        tensors: &Path,
+    ) -> Result<()> {
         let tensors = Weights::open(tensors)?;
         let latents = tensors.floats("latents").context("no float tensor `latents`")?;
         for (name, ours, tolerance) in [
@@ -183,7 +202,7 @@ impl Setting {
             outcome,
             units,
             latents: ours,
-        } = self.denoise(recipe)?;
+        } = self.denoise(recipe, guidance)?;
         let size = latents.len() / (self.schedule.steps() + 1);
         ensure!(
             ours.len() * size == latents.len(),
@@ -240,8 +259,8 @@ impl Setting {
         Ok(())
     }
 
-    fn denoise(&self, mut recipe: Recipe) -> Result<Sampled> {
-        let ([_, _, f, h, w], guidance) = (self.latent.0.dims(), self.guidance);
+    fn denoise(&self, mut recipe: Recipe, guidance: Guidance) -> Result<Sampled> {
+        let [_, _, f, h, w] = self.latent.0.dims();
         let chain = self.model.on([f, h, w], 1, self.text_tokens)?;
         let limits = CacheLimits {
             full: recipe.full,
@@ -258,7 +277,7 @@ impl Setting {
             guidance,
             noise,
             seed: 0, // none is added
-            conds: &self.conds,
+            conds: &self.conds[..guidance.branches()],
         };
         let outcome = denoise(&chain, &mut *recipe.policy, job, &mut |report| {
             latents.push(report.latent.to_host())

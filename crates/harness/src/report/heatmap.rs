@@ -47,7 +47,10 @@ pub fn draw(run: &RunRow, events: &[EventRow]) -> Result<String> {
     let subtitle = [
         format!(
             "{}, {} {} steps, guidance {}",
-            run.model, run.sampler, run.steps, run.guidance
+            run.model,
+            run.sampler,
+            run.steps,
+            run.guidance_in_words()
         ),
         format!("“{}”, seed {}{}", shortened(&run.prompt), run.seed, outcome(run)),
     ];

@@ -174,7 +174,6 @@ impl Group {
             model,
             sampler,
             shift,
-            guidance,
             frames,
             height,
             width,
@@ -182,8 +181,9 @@ impl Group {
             ..
         } = &self.common;
         format!(
-            "{model}, {sampler} {} steps, shift {shift}, guidance {guidance}, {frames}×{height}×{width}, {tokens} tokens",
-            self.steps
+            "{model}, {sampler} {} steps, shift {shift}, guidance {}, {frames}×{height}×{width}, {tokens} tokens",
+            self.steps,
+            self.common.guidance_in_words()
         )
     }
 
@@ -221,13 +221,13 @@ fn setting(row: &RunRow) -> String {
         substituted,
         sampler,
         shift,
-        guidance,
         frames,
         height,
         width,
         tokens,
         ..
     } = row;
+    let guidance = row.guidance_in_words();
     let RunRow {
         machine,
         device,

@@ -103,11 +103,17 @@ pub const RUN_COLUMNS: &[Column] = &[
     always("steps", U32, "steps", "Sampler steps taken by this run"),
     always("shift", F64, "", "Timestep shift of the flow schedule"),
     always("guidance", F64, "", "Guidance scale; 1 = none"),
+    maybe(
+        "true_cfg",
+        F64,
+        "",
+        "Scale of classifier-free guidance beside a guidance scale that is an input of the model; null if there is none",
+    ),
     always(
         "guidance_mode",
         Text,
         "",
-        "two-pass: conditional and unconditional one after the other; batched: together; embedded: one pass, the scale is an input of the model",
+        "two-pass: conditional and unconditional one after the other; batched: together; embedded: one pass, the scale is an input of the model and there is no true_cfg",
     ),
     always("frames", U32, "frames", "Frames of the video"),
     always("height", U32, "pixels", "Height of the video"),

@@ -5,6 +5,7 @@ use crate::dynamics::{averages, watch};
 use crate::experiment::Variant;
 use crate::report::dynamics as picture;
 use crate::runner::Runner;
+use crate::schema::guidance_in_words;
 use crate::subject::Subject;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -50,7 +51,10 @@ pub fn run(args: Args) -> Result<()> {
         experiment.model.name,
         subject.weights,
         steps,
-        experiment.sampler.guidance,
+        guidance_in_words(
+            experiment.sampler.guidance.into(),
+            experiment.sampler.true_cfg.map(f64::from)
+        ),
         runs.prompts.len() * runs.seeds.len(),
         env!("MIXCACHE_GIT_REVISION")
     );

@@ -5,6 +5,7 @@ use crate::dry::walk;
 use crate::experiment::{Experiment, Variant};
 use crate::memory::Need;
 use crate::runner::Runner;
+use crate::schema::guidance_in_words;
 use crate::subject::Subject;
 use anyhow::Result;
 use mixcache_core::models::Chain;
@@ -37,6 +38,8 @@ struct Listing {
     width: usize,
     steps: usize,
     guidance: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    true_cfg: Option<f32>,
     device: String,
     prompts: usize,
     seeds: usize,
@@ -108,6 +111,7 @@ fn listing(experiment: &Experiment) -> Result<Listing> {
         width: video.width,
         steps: sampler.steps,
         guidance: sampler.guidance,
+        true_cfg: sampler.true_cfg,
         device: experiment.model.device.clone(),
         prompts: runs.prompts.len(),
         seeds: runs.seeds.len(),
@@ -196,7 +200,7 @@ fn print(listing: &Listing) {
         listing.width,
         listing.height,
         listing.steps,
-        listing.guidance,
+        guidance_in_words(listing.guidance.into(), listing.true_cfg.map(f64::from)),
         listing.device
     );
     println!(

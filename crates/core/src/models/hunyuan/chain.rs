@@ -19,7 +19,7 @@ const UNITS: [UnitKind; 2] = [UnitKind::SelfAttn, UnitKind::Mlp];
 pub struct HunyuanChain<'a> {
     hunyuan: &'a Hunyuan,
     grid: [usize; 3], // latent frames, rows, columns
-    text_tokens: usize,
+    text_tokens: usize, // of the longest prompt
     video_rotary: [Tensor<4>; 2],
     rotary: [Tensor<4>; 2], // of all tokens: those of the text do not turn
 }
@@ -28,6 +28,7 @@ pub struct HunyuanChain<'a> {
 pub struct HunyuanCtx {
     /// SiLU of the conditioning vector, `[1, d]` in the dtype of the run.
     signal: Tensor<2>,
+    rotary: [Tensor<4>; 2], // of the video and of this prompt
 }
 
 /// A unit of the chain.
@@ -47,7 +48,8 @@ impl HunyuanConfig {
 }
 
 impl Hunyuan {
-    /// The model on a latent of `grid` = frames, rows, columns and a prompt of `text_tokens` tokens.
+    /// The model on a latent of `grid` = frames, rows, columns and prompts of at most `text_tokens` tokens: what is
+    /// counted of a pass, operations and bytes, is of a prompt of so many.
     ///
     /// # Errors
     /// [`GridError`] when patches do not divide the grid.
@@ -135,8 +137,21 @@ impl HunyuanChain<'_> {
     }
     /// Video and text tokens apart.
     fn apart(&self, x: Tensor<3>) -> [Tensor<3>; 2] {
-        let video = self.tokens();
-        [x.clone().narrow(1, 0, video), x.narrow(1, video, self.text_tokens)]
+        let (video, all) = (self.tokens(), x.dims()[1]);
+        [x.clone().narrow(1, 0, video), x.narrow(1, video, all - video)]
+    }
+    /// The tables of the video and of a prompt of `text_tokens` tokens.
+    ///
+    /// # Panics
+    /// When the prompt is longer than those the chain was made for.
+    fn rotary(&self, text_tokens: usize) -> [Tensor<4>; 2] {
+        let longest = self.text_tokens;
+        assert!(text_tokens <= longest, "a prompt of at most {longest} tokens");
+        let cut = |table: Tensor<4>| table.narrow(1, 0, self.tokens() + text_tokens);
+        match text_tokens == longest {
+            true => self.rotary.clone(),
+            false => self.rotary.clone().map(cut),
+        }
     }
     /// A hidden state of video and text.
     fn together(&self, streams: [Tensor<3>; 2]) -> Hidden {
@@ -178,7 +193,7 @@ impl HunyuanChain<'_> {
     }
     fn fused(&self, block: &Single, hidden: &Hidden, ctx: &HunyuanCtx) -> Hidden {
         let x = self.enter(&hidden.tokens, &block.modulation, ctx);
-        let [q, k, v] = self.qkv(x.clone(), &block.heads, Some(&self.rotary));
+        let [q, k, v] = self.qkv(x.clone(), &block.heads, Some(&ctx.rotary));
         let mixed = project(attention(q, k, v, self.hunyuan.config.heads), &block.attn_out);
         self.hidden(mixed + project(project_gelu(x, &block.mlp), &block.mlp_out))
     }
@@ -205,13 +220,14 @@ impl Dit for HunyuanChain<'_> {
         } = self.hunyuan;
         let patches = patch::patches(latent.0.clone().cast(*dtype), config.patch);
         let (text, summary) = (cond.text.clone(), cond.summary.clone());
+        let rotary = self.rotary(text.dims()[1]);
         let hidden = self.together([
             project(patches, &self.hunyuan.patch),
             self.hunyuan.refiner.refine(text, summary, timestep, device),
         ]);
         let vector = self.hunyuan.time.embed(&[timestep], device) + cond.vector.clone();
         let signal = silu(vector).cast(*dtype);
-        (hidden, HunyuanCtx { signal })
+        (hidden, HunyuanCtx { signal, rotary })
     }
     fn eval(&self, i: usize, hidden: &Hidden, ctx: &HunyuanCtx) -> Hidden {
         match self.place(i) {

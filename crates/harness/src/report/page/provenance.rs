@@ -39,7 +39,9 @@ const FACTS: [Fact; 11] = [
     }),
     ("device", |run| format!("{}, {}", run.device, run.dtype)),
     ("threads", |run| run.threads.to_string()),
-    ("guidance", |run| format!("{} ({})", run.guidance, run.guidance_mode)),
+    ("guidance", |run| {
+        format!("{} ({})", run.guidance_in_words(), run.guidance_mode)
+    }),
     ("steps without reuse", |run| {
         format!("first {}, last {}", run.full_first, run.full_last)
     }),
