@@ -153,6 +153,27 @@ fn a_sweep_on_encoded_prompts_has_no_random_text() {
 }
 
 #[test]
+fn the_second_pass_beside_embedded_guidance_is_given_the_states_of_the_negative_prompt() {
+    let (folder, transformer) = prepared("hunyuan-mini");
+    let folder = folder.path();
+    let embed = |more: &[&str]| succeeds(folder, &[&["embed", "--weights", "checkpoint"], more].concat());
+    embed(&["text.toml", "-o", "all.safetensors"]);
+    let prompts = ["--model", "hunyuan-mini", "--prompt", "a cat walks on the grass"];
+    embed(&[&prompts[..], &["-o", "positive.safetensors"]].concat());
+    let sweep = ["sweep", "text.toml", "--weights", &transformer, "--embeddings"];
+    let with = |file: &'static str| [&sweep[..], &[file]].concat();
+    succeeds(folder, &with("positive.safetensors")); // no pass needs it
+    std::fs::remove_dir_all(folder.join("results")).unwrap();
+    let guided = EXPERIMENT
+        .replace("wan-mini", "hunyuan-mini")
+        .replace("full_first", "true_cfg = 2.0\nfull_first");
+    std::fs::write(folder.join("text.toml"), guided).unwrap();
+    let message = refused(folder, &with("positive.safetensors"));
+    assert!(message.contains("the prompt \"dark &amp;  cold\" is not among the 2"), "{message}");
+    succeeds(folder, &with("all.safetensors"));
+}
+
+#[test]
 fn prompts_are_cleaned_and_cut_as_the_model_was_trained() {
     let (folder, _) = prepared("wan-mini");
     let long = "cat ".repeat(20);
