@@ -412,7 +412,10 @@ impl<'a> Runner<'a> {
         let (open, why) = match (embeds, self.experiment.sampler.true_cfg) {
             (false, _) => (&[TwoPass, Batched][..], "does not take the guidance scale as an input"),
             (true, None) => (&[Embedded][..], "takes the guidance scale as an input"),
-            (true, Some(_)) => (&[TwoPass][..], "runs a second pass for `true_cfg`, one prompt at a time"),
+            (true, Some(_)) => (
+                &[TwoPass][..],
+                "runs a second pass for `true_cfg`, one prompt at a time",
+            ),
         };
         let mode = asked.unwrap_or(open[0]);
         ensure!(

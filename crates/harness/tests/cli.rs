@@ -324,7 +324,10 @@ fn on_hunyuan_mini(guided: &str) -> TempDir {
         ("wan-mini", "hunyuan-mini"),
         ("\"unipc\"", "\"euler\""),
         ("guidance = 2.0", &format!("guidance = 3.0\n{guided}")),
-        ("kind = \"off\"\nguidance_mode = \"batched\"", "kind = \"cfg\"\ninterval = 2"),
+        (
+            "kind = \"off\"\nguidance_mode = \"batched\"",
+            "kind = \"cfg\"\ninterval = 2",
+        ),
     ])
 }
 
@@ -337,23 +340,37 @@ fn guidance_beside_an_embedded_scale_is_a_second_pass_which_a_cfg_cache_may_skip
     };
     let of = |listing: &serde_json::Value, label: &str| {
         let policies = listing["policies"].as_array().unwrap().iter();
-        policies.clone().find(|policy| policy["label"] == label).unwrap().clone()
+        policies
+            .clone()
+            .find(|policy| policy["label"] == label)
+            .unwrap()
+            .clone()
     };
     let listed = [&one, &two].map(listing);
-    let [flops, twice] = listed.each_ref().map(|listed| of(listed, "off")["flops"].as_f64().unwrap());
+    let [flops, twice] = listed
+        .each_ref()
+        .map(|listed| of(listed, "off")["flops"].as_f64().unwrap());
     assert_eq!(twice, 2.0 * flops);
     // The residual of each branch, and one in flight.
-    let claimed = listed.each_ref().map(|listed| of(listed, "step interval=2")["cache_claimed_bytes"].as_u64());
+    let claimed = listed
+        .each_ref()
+        .map(|listed| of(listed, "step interval=2")["cache_claimed_bytes"].as_u64());
     assert_eq!(2 * claimed[1].unwrap(), 3 * claimed[0].unwrap());
     assert_eq!(listed[1]["true_cfg"], 2.0);
 
     let message = refused(one.path(), &["sweep", "tiny.toml"]);
-    assert!(message.contains("cfg interval=2: a CFG cache needs") && message.contains("1 pass a step"), "{message}");
+    assert!(
+        message.contains("cfg interval=2: a CFG cache needs") && message.contains("1 pass a step"),
+        "{message}"
+    );
     succeeds(two.path(), &["sweep", "tiny.toml"]);
     let (runs, events) = record::load(&recording(two.path())).unwrap();
     let run = |label: &str| runs.iter().find(|run| run.label == label).unwrap();
     let (off, cfg) = (run("off"), run("cfg interval=2"));
-    assert_eq!((off.guidance, off.true_cfg, off.guidance_mode.as_str()), (3.0, Some(2.0), "two-pass"));
+    assert_eq!(
+        (off.guidance, off.true_cfg, off.guidance_mode.as_str()),
+        (3.0, Some(2.0), "two-pass")
+    );
     assert_eq!(off.flops, Some(twice));
     // Of six steps, full at both ends, every other computes both: of twelve passes two are saved.
     assert_eq!(cfg.error, None);
@@ -367,13 +384,20 @@ fn guidance_beside_an_embedded_scale_is_a_second_pass_which_a_cfg_cache_may_skip
     assert_eq!(cfg.cache_peak_bytes, cfg.cache_claimed_bytes);
     // The negative prompt is empty, the other has words: both branches replay, each at its own length.
     let verified = text(&mixcache(two.path(), &["verify", "tiny.toml"]).stdout);
-    for holds in ["off equals the plain forward", "cfg interval=2: its trace replays", "step interval=3: its trace replays"] {
+    for holds in [
+        "off equals the plain forward",
+        "cfg interval=2: its trace replays",
+        "step interval=3: its trace replays",
+    ] {
         assert!(verified.contains(&format!("ok    {holds}")), "{verified}");
     }
     std::fs::remove_dir_all(two.path().join("results")).unwrap();
     for (guided, expected) in [
         ("true_cfg = 0.5", "`sampler.true_cfg = 0.5`: expected 1 (none) or more"),
-        ("true_cfg = 2.0\nguidance_mode = \"batched\"", "runs a second pass for `true_cfg`, one prompt at a time"),
+        (
+            "true_cfg = 2.0\nguidance_mode = \"batched\"",
+            "runs a second pass for `true_cfg`, one prompt at a time",
+        ),
         ("true_cfg = 1.0", "1 pass a step"),
     ] {
         let message = refused(on_hunyuan_mini(guided).path(), &["sweep", "tiny.toml"]);

@@ -169,7 +169,10 @@ fn the_second_pass_beside_embedded_guidance_is_given_the_states_of_the_negative_
         .replace("full_first", "true_cfg = 2.0\nfull_first");
     std::fs::write(folder.join("text.toml"), guided).unwrap();
     let message = refused(folder, &with("positive.safetensors"));
-    assert!(message.contains("the prompt \"dark &amp;  cold\" is not among the 2"), "{message}");
+    assert!(
+        message.contains("the prompt \"dark &amp;  cold\" is not among the 2"),
+        "{message}"
+    );
     succeeds(folder, &with("all.safetensors"));
 }
 

@@ -18,7 +18,7 @@ const UNITS: [UnitKind; 2] = [UnitKind::SelfAttn, UnitKind::Mlp];
 /// A HunyuanVideo model on latents and prompts of one size.
 pub struct HunyuanChain<'a> {
     hunyuan: &'a Hunyuan,
-    grid: [usize; 3], // latent frames, rows, columns
+    grid: [usize; 3],   // latent frames, rows, columns
     text_tokens: usize, // of the longest prompt
     video_rotary: [Tensor<4>; 2],
     rotary: [Tensor<4>; 2], // of all tokens: those of the text do not turn

@@ -1,0 +1,62 @@
+//! The files of a checkpoint.
+
+use super::WeightsError;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The safetensors files of a folder.
+pub(super) fn checkpoint_files(folder: &Path) -> Result<Vec<PathBuf>, WeightsError> {
+    let io = |path: &Path| {
+        let path = path.to_path_buf();
+        |source| WeightsError::Io { path, source }
+    };
+    let mut names: Vec<PathBuf> = vec![];
+    for entry in fs::read_dir(folder).map_err(io(folder))? {
+        names.push(entry.map_err(io(folder))?.path());
+    }
+    names.sort();
+    let ending = |end: &str| -> Vec<PathBuf> {
+        names
+            .iter()
+            .filter(|n| n.to_string_lossy().ends_with(end))
+            .cloned()
+            .collect()
+    };
+    let folder_error = |found: String| WeightsError::Folder {
+        folder: folder.to_path_buf(),
+        found,
+    };
+    let index = ending(".safetensors.index.json");
+    if let [index] = index.as_slice() {
+        let format = |why: String| WeightsError::Format {
+            origin: index.display().to_string(),
+            why,
+        };
+        let text = fs::read_to_string(index).map_err(io(index))?;
+        let parsed: Index = serde_json::from_str(&text).map_err(|e| format(e.to_string()))?;
+        let shards: BTreeSet<String> = parsed.weight_map.into_values().collect();
+        let missing: Vec<&String> = shards.iter().filter(|name| !folder.join(name).is_file()).collect();
+        if let Some(first) = missing.first() {
+            return Err(WeightsError::Partial {
+                folder: folder.to_path_buf(),
+                missing: missing.len(),
+                of: shards.len(),
+                first: first.to_string(),
+            });
+        }
+        return Ok(shards.iter().map(|name| folder.join(name)).collect());
+    }
+    let files = ending(".safetensors");
+    match (files.len(), index.len()) {
+        (1, 0) => Ok(files),
+        (0, 0) => Err(folder_error("no `.safetensors` file".into())),
+        (n, 0) => Err(folder_error(format!("{n} `.safetensors` files without an index"))),
+        (_, n) => Err(folder_error(format!("{n} index files"))),
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}

@@ -1,0 +1,149 @@
+//! Checkpoints: safetensors by path or embedded, converted to the dtype of the run, checked in full
+//! before a model is handed out.
+
+mod error;
+mod files;
+mod loader;
+mod numbers;
+mod place;
+
+pub use error::WeightsError;
+pub use loader::Loader;
+pub use place::{Layout, Part, Place};
+
+use files::checkpoint_files;
+use memmap2::Mmap;
+use numbers::{floats, is_float};
+use safetensors::tensor::{Metadata, SafeTensors, TensorInfo};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+enum Bytes {
+    Mapped(Mmap),
+    Embedded(&'static [u8]),
+}
+
+impl Bytes {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Embedded(bytes) => bytes,
+        }
+    }
+}
+
+struct Shard {
+    bytes: Bytes,
+    start: usize, // of the tensor data
+    metadata: Metadata,
+}
+
+impl Shard {
+    fn new(bytes: Bytes, origin: &str) -> Result<Shard, WeightsError> {
+        match SafeTensors::read_metadata(bytes.as_slice()) {
+            Ok((header, metadata)) => Ok(Shard {
+                bytes,
+                start: header + size_of::<u64>(),
+                metadata,
+            }),
+            Err(why) => Err(WeightsError::Format {
+                origin: origin.to_string(),
+                why: why.to_string(),
+            }),
+        }
+    }
+}
+
+/// The tensors of a checkpoint, not yet read. Copies share the files.
+#[derive(Clone)]
+pub struct Weights {
+    origin: String,
+    shards: Arc<Vec<Shard>>,
+    keys: BTreeMap<String, usize>, // to shard
+    offload: bool,
+}
+
+impl Weights {
+    /// Opens a `.safetensors` file, a folder with one, or a folder of shards with their index. The files
+    /// are mapped, not read: do not change them while a model loads.
+    ///
+    /// # Errors
+    /// [`WeightsError`] when a file is absent, cut short, or not safetensors.
+    pub fn open(path: &Path) -> Result<Weights, WeightsError> {
+        let files = if path.is_dir() {
+            checkpoint_files(path)?
+        } else {
+            vec![path.to_path_buf()]
+        };
+        let mut shards = vec![];
+        for file in &files {
+            let io = |source| WeightsError::Io {
+                path: file.clone(),
+                source,
+            };
+            let opened = File::open(file).map_err(io)?;
+            // SAFETY: the map is private to this process; the caller is told not to change the file.
+            let map = unsafe { Mmap::map(&opened) }.map_err(io)?;
+            shards.push(Shard::new(Bytes::Mapped(map), &file.display().to_string())?);
+        }
+        Ok(Weights::of(path.display().to_string(), shards))
+    }
+    /// A safetensors file compiled into the program.
+    ///
+    /// # Errors
+    /// [`WeightsError::Format`] when the bytes are not safetensors.
+    pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<Weights, WeightsError> {
+        Ok(Weights::of(
+            name.to_string(),
+            vec![Shard::new(Bytes::Embedded(bytes), name)?],
+        ))
+    }
+    fn of(origin: String, shards: Vec<Shard>) -> Weights {
+        let keys = shards
+            .iter()
+            .enumerate()
+            .flat_map(|(i, shard)| shard.metadata.tensors().into_keys().map(move |key| (key, i)))
+            .collect();
+        Weights {
+            origin,
+            shards: Arc::new(shards),
+            keys,
+            offload: false,
+        }
+    }
+    /// For a model whose blocks stay in the host's memory, each copied to the device when a pass reaches it. Only Wan
+    /// makes a difference of it.
+    pub fn offloaded(self) -> Weights {
+        Weights { offload: true, ..self }
+    }
+    /// The names of all tensors.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.keys().map(String::as_str)
+    }
+    /// Shape of a tensor.
+    pub fn shape(&self, key: &str) -> Option<&[usize]> {
+        self.find(key).map(|(_, info)| info.shape.as_slice())
+    }
+    /// A tensor's numbers as f32, in row-major order; `None` when it is absent or not a float tensor.
+    pub fn floats(&self, key: &str) -> Option<Vec<f32>> {
+        let (bytes, info) = self.find(key)?;
+        is_float(info.dtype).then(|| floats(bytes, info.dtype))
+    }
+    /// A tensor's stored bytes, e.g. of `u8` frames.
+    pub fn bytes(&self, key: &str) -> Option<&[u8]> {
+        self.find(key).map(|(bytes, _)| bytes)
+    }
+    /// What the metadata of its first file say under `key`.
+    pub fn note(&self, key: &str) -> Option<&str> {
+        let notes = self.shards.first()?.metadata.metadata().as_ref()?;
+        notes.get(key).map(String::as_str)
+    }
+    fn find(&self, key: &str) -> Option<(&[u8], &TensorInfo)> {
+        let shard = &self.shards[*self.keys.get(key)?];
+        let info = shard.metadata.info(key)?;
+        let (from, to) = info.data_offsets;
+        Some((&shard.bytes.as_slice()[shard.start + from..shard.start + to], info))
+    }
+}
