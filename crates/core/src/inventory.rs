@@ -24,6 +24,8 @@ pub struct Asked {
     pub shape: Vec<usize>,
     /// What it is kept in on the device.
     pub dtype: FloatDType,
+    /// The block that it belongs to, of those that can stay in the host's memory.
+    pub block: Option<usize>,
 }
 
 impl Asked {
@@ -42,11 +44,6 @@ impl Asked {
     /// Bytes of them on the device.
     pub fn device_bytes(&self) -> u64 {
         (self.len() * DType::from(self.dtype).size()) as u64
-    }
-    /// The block that it belongs to, of a model whose blocks can stay on the host.
-    pub fn block(&self) -> Option<usize> {
-        let (number, _) = self.own.key.strip_prefix("blocks.")?.split_once('.')?;
-        number.parse().ok()
     }
     /// Whether it has no numbers.
     pub fn is_empty(&self) -> bool {

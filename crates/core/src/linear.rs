@@ -1,6 +1,7 @@
 //! Linear layers as the back end multiplies by them fastest.
 
 use crate::kernels::{self, Panels};
+use crate::models::blocks::Movable;
 use burn::tensor::{Device, Tensor};
 
 /// A linear layer, laid out once while loading.
@@ -31,8 +32,11 @@ impl Linear {
             None => Linear::Tensors { weight, bias },
         }
     }
-    /// The same layer on a device, laid out for it.
-    pub fn on(&self, device: &Device) -> Linear {
+}
+
+impl Movable for Linear {
+    /// Laid out for the device.
+    fn on(&self, device: &Device) -> Linear {
         match self {
             Linear::Panels(_) => self.clone(), // the CPU's
             Linear::Tensors { weight, bias } => {

@@ -336,14 +336,16 @@ fn a_pass_of_two_experts_is_the_pass_of_one_of_them() {
 
 #[test]
 fn blocks_that_stay_on_the_host_compute_the_same_bit_for_bit() {
-    let root = faked("wan2.1-t2v-14b", KeyLayout::Diffusers);
-    let folder = transformer(root.path());
-    for dtype in [FloatDType::F32, FloatDType::BF16] {
-        let [resident, offloaded] = [false, true].map(|offload| {
-            let weights = Weights::open(&folder).unwrap();
-            let weights = if offload { weights.offloaded() } else { weights };
-            predicted(weights, Config::beside(&folder).unwrap().unwrap(), dtype)
-        });
-        assert_eq!(resident, offloaded, "{dtype:?}");
+    for (name, _) in PUBLISHED {
+        let root = faked(name, KeyLayout::Diffusers);
+        let folder = transformer(root.path());
+        for dtype in [FloatDType::F32, FloatDType::BF16] {
+            let [resident, offloaded] = [false, true].map(|offload| {
+                let weights = Weights::open(&folder).unwrap();
+                let weights = if offload { weights.offloaded() } else { weights };
+                predicted(weights, Config::beside(&folder).unwrap().unwrap(), dtype)
+            });
+            assert_eq!(resident, offloaded, "{name}, {dtype:?}");
+        }
     }
 }

@@ -93,7 +93,7 @@ pub struct WireModel {
     /// Decode large frames in tiles where the authors decode whole ones (Wan, CogVideoX): less memory, faint seams.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub vae_tiles: bool,
-    /// Keep the blocks of the transformer in the host's memory, and copy each to the device when a pass reaches it (Wan).
+    /// Keep the blocks of the transformer in the host's memory, and copy each to the device when a pass reaches it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offload: bool,
 }

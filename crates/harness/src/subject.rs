@@ -85,8 +85,8 @@ pub fn settle(experiment: Experiment) -> Result<Experiment> {
         Prediction::V => ("v at constant variance", "ddim or dpmpp-sde"),
     };
     ensure!(
-        !settled.model.offload || settled.model.weights.is_some() && preset(name)?.offloads(),
-        "`model.offload`: blocks of Wan with `--weights` can stay in the host's memory, not those of {name} here; leave it out"
+        !settled.model.offload || settled.model.weights.is_some(),
+        "`model.offload`: the blocks of a checkpoint, given with `--weights`, can stay in the host's memory; {name} has none here, leave it out"
     );
     let sampler = &settled.sampler;
     ensure!(
@@ -255,6 +255,9 @@ impl Subject {
                 let weights = open(&checkpoint.transformer)?;
                 let is_random = weights.note(fake::NOTE).is_some();
                 let mut from = checkpoint.transformer.display().to_string();
+                if weights.holds_fp8() {
+                    from += ", stored in fp8";
+                }
                 if let Ok(path) = &checkpoint.vae {
                     decoder = Some(Decoder::Vae(vae(&config, path, model.vae_tiles, &device)?));
                     from += &format!(", decoder {}", path.display());

@@ -196,10 +196,6 @@ impl Config {
             Config::Hunyuan(_) | Config::CogVideoX(_) => 1,
         }
     }
-    /// Whether its blocks can stay in the host's memory ([`Weights::offloaded`]).
-    pub fn offloads(&self) -> bool {
-        matches!(self, Config::Wan(_))
-    }
     /// Timestep below which the second expert takes over from the first, where there are two.
     pub fn boundary(&self) -> Option<f32> {
         match self {

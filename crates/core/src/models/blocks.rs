@@ -1,12 +1,24 @@
 //! The blocks of a transformer: on its device, or in the host's memory until a pass reaches them.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use std::sync::{Arc, Mutex};
 
 /// A block whose weights can be copied to a device.
 pub trait Movable {
     /// The same on `device`.
     fn on(&self, device: &Device) -> Self;
+}
+
+impl<const D: usize> Movable for Tensor<D> {
+    fn on(&self, device: &Device) -> Self {
+        self.clone().to_device(device)
+    }
+}
+
+impl<T: Movable, const N: usize> Movable for [T; N] {
+    fn on(&self, device: &Device) -> Self {
+        std::array::from_fn(|i| self[i].on(device))
+    }
 }
 
 /// All blocks of a transformer.

@@ -19,6 +19,7 @@ pub use config::CogVideoXConfig;
 
 use crate::inventory::{Asked, KeyLayout};
 use crate::linear::Linear;
+use crate::models::blocks::{Blocks, Movable};
 use crate::models::modulation::Modulation;
 use crate::models::ops::project;
 use crate::models::prompt::{PromptShapeError, check_states};
@@ -54,7 +55,7 @@ pub struct CogVideoX {
     patch: Linear,
     text: Linear,
     time: NumberEmbedding,
-    blocks: Vec<Block>,
+    blocks: Blocks<Block>,
     last_norm: Affine, // of the chain's end, without the timestep
     head_norm: Affine,
     head_shift: Linear,
@@ -118,7 +119,7 @@ impl CogVideoX {
             ),
             text: loader.linear("mixins.patch_embed.text_proj", config.text_dim, d),
             time: NumberEmbedding::build("time_embed", d, time, Sinusoid::F32, loader),
-            blocks: (0..config.layers).map(|i| Block::build(&config, i, loader)).collect(),
+            blocks: loader.blocks(config.layers, |i, loader| Block::build(&config, i, loader)),
             last_norm: affine("transformer.final_layernorm", d, loader),
             head_norm: affine(&format!("{head}.norm_final"), d, loader),
             head_shift: loader.linear_part(&modulation, time, d, Part::outputs(0..d, 2 * d)),
@@ -174,6 +175,30 @@ impl Block {
                 loader.linear(&key("mlp.dense_h_to_4h"), d, config.mlp_dim),
                 loader.linear(&key("mlp.dense_4h_to_h"), config.mlp_dim, d),
             ],
+        }
+    }
+}
+
+impl Movable for Block {
+    fn on(&self, device: &Device) -> Block {
+        Block {
+            attn: self.attn.on(device),
+            qkv: self.qkv.on(device),
+            norm_q: self.norm_q.on(device),
+            norm_k: self.norm_k.on(device),
+            attn_out: self.attn_out.on(device),
+            ffn: self.ffn.on(device),
+            mlp: self.mlp.on(device),
+        }
+    }
+}
+
+impl Movable for Entrance {
+    fn on(&self, device: &Device) -> Entrance {
+        Entrance {
+            norm: self.norm.on(device),
+            video: self.video.on(device),
+            text: self.text.on(device),
         }
     }
 }

@@ -20,6 +20,7 @@ pub use config::HunyuanConfig;
 
 use crate::inventory::{Asked, KeyLayout};
 use crate::linear::Linear;
+use crate::models::blocks::{Blocks, Movable};
 use crate::models::modulation::Modulation;
 use crate::models::ops::project;
 use crate::models::prompt::{Prompt, PromptShapeError, check_states};
@@ -58,6 +59,15 @@ struct Single {
     mlp_out: Linear,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a model has some dozens, each of many megabytes"
+)]
+enum Block {
+    Double(Double),
+    Single(Single),
+}
+
 /// A HunyuanVideo transformer with its weights on a device.
 pub struct Hunyuan {
     config: HunyuanConfig,
@@ -70,8 +80,7 @@ pub struct Hunyuan {
     time: NumberEmbedding,
     guidance: NumberEmbedding,
     pooled: [Linear; 2],
-    doubles: Vec<Double>,
-    singles: Vec<Single>,
+    blocks: Blocks<Block>,
     head: Linear,
     head_shift: Linear,
     head_scale: Linear,
@@ -139,12 +148,9 @@ impl Hunyuan {
                 exact("vector_in.in_layer", config.pooled_dim, d, loader),
                 exact("vector_in.out_layer", d, d, loader),
             ],
-            doubles: (0..config.double_layers)
-                .map(|i| Double::build(&config, i, loader))
-                .collect(),
-            singles: (0..config.single_layers)
-                .map(|i| Single::build(&config, i, loader))
-                .collect(),
+            blocks: loader.blocks(config.double_layers + config.single_layers, |i, loader| {
+                Block::build(&config, i, loader)
+            }),
             head: exact(
                 "final_layer.linear",
                 d,
@@ -188,6 +194,16 @@ impl Hunyuan {
             summary: mlp(mean, &self.summary),
             vector: mlp(pooled.cast(FloatDType::F32), &self.pooled) + guidance,
         })
+    }
+}
+
+impl Block {
+    /// The `i`-th of all, double blocks first.
+    fn build(config: &HunyuanConfig, i: usize, loader: &mut Loader) -> Block {
+        match i.checked_sub(config.double_layers) {
+            None => Block::Double(Double::build(config, i, loader)),
+            Some(single) => Block::Single(Single::build(config, single, loader)),
+        }
     }
 }
 
@@ -249,6 +265,46 @@ impl Heads {
             qkv: [0, 1, 2].map(|i| loader.linear_part(layer, d, d, Part::outputs(i * d..(i + 1) * d, outputs))),
             norm_q,
             norm_k,
+        }
+    }
+}
+
+impl Movable for Block {
+    fn on(&self, device: &Device) -> Block {
+        match self {
+            Block::Double(Double { video, text }) => Block::Double(Double {
+                video: video.on(device),
+                text: text.on(device),
+            }),
+            Block::Single(block) => Block::Single(Single {
+                modulation: block.modulation.on(device),
+                heads: block.heads.on(device),
+                mlp: block.mlp.on(device),
+                attn_out: block.attn_out.on(device),
+                mlp_out: block.mlp_out.on(device),
+            }),
+        }
+    }
+}
+
+impl Movable for Stream {
+    fn on(&self, device: &Device) -> Stream {
+        Stream {
+            attn_mod: self.attn_mod.on(device),
+            heads: self.heads.on(device),
+            attn_out: self.attn_out.on(device),
+            mlp_mod: self.mlp_mod.on(device),
+            mlp: self.mlp.on(device),
+        }
+    }
+}
+
+impl Movable for Heads {
+    fn on(&self, device: &Device) -> Heads {
+        Heads {
+            qkv: self.qkv.on(device),
+            norm_q: self.norm_q.on(device),
+            norm_k: self.norm_k.on(device),
         }
     }
 }

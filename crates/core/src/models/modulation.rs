@@ -1,7 +1,9 @@
 //! Shift, scale and gate of a unit, as a layer makes them of the conditioning vector.
 
 use crate::linear::Linear;
+use crate::models::blocks::Movable;
 use crate::weights::{Loader, Part};
+use burn::tensor::Device;
 
 /// What a unit makes of the conditioning vector: shift and scale in front of it, its gate behind it.
 pub struct Modulation {
@@ -18,6 +20,15 @@ impl Modulation {
         Modulation {
             shift_scale: loader.linear_part(key, from, 2 * d, Part::outputs(start..gate, 3 * n * d)),
             gate: loader.linear_part(key, from, d, Part::outputs(gate..end, 3 * n * d)),
+        }
+    }
+}
+
+impl Movable for Modulation {
+    fn on(&self, device: &Device) -> Modulation {
+        Modulation {
+            shift_scale: self.shift_scale.on(device),
+            gate: self.gate.on(device),
         }
     }
 }

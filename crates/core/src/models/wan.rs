@@ -170,27 +170,29 @@ impl Block {
 impl Movable for Block {
     fn on(&self, device: &Device) -> Block {
         Block {
-            modulation: self.modulation.clone().to_device(device),
+            modulation: self.modulation.on(device),
             self_attn: self.self_attn.on(device),
-            cross_norm: self.cross_norm.clone().map(|tensor| tensor.to_device(device)),
+            cross_norm: self.cross_norm.on(device),
             cross_attn: self.cross_attn.on(device),
-            ffn: self.ffn.each_ref().map(|layer| layer.on(device)),
+            ffn: self.ffn.on(device),
+        }
+    }
+}
+
+impl Movable for Attention {
+    fn on(&self, device: &Device) -> Attention {
+        Attention {
+            q: self.q.on(device),
+            k: self.k.on(device),
+            v: self.v.on(device),
+            o: self.o.on(device),
+            norm_q: self.norm_q.on(device),
+            norm_k: self.norm_k.on(device),
         }
     }
 }
 
 impl Attention {
-    fn on(&self, device: &Device) -> Attention {
-        let [q, k, v, o] = [&self.q, &self.k, &self.v, &self.o].map(|layer| layer.on(device));
-        Attention {
-            q,
-            k,
-            v,
-            o,
-            norm_q: self.norm_q.clone().to_device(device),
-            norm_k: self.norm_k.clone().to_device(device),
-        }
-    }
     fn build(key: &str, d: usize, loader: &mut Loader) -> Attention {
         let [q, k, v, o] = ["q", "k", "v", "o"].map(|part| loader.linear(&format!("{key}.{part}"), d, d));
         let [norm_q, norm_k] = ["norm_q", "norm_k"].map(|part| loader.take(&format!("{key}.{part}.weight"), [d]));

@@ -1,6 +1,6 @@
 //! Why weights could not be used.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why weights could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,16 @@ pub enum WeightsError {
         origin: String,
         /// What the parser says.
         why: String,
+    },
+    /// A file as `torch.save` writes it.
+    #[error(
+        "{} is a pickle, a program, which is not run: download the model in safetensors, or convert it{}",
+        path.display(),
+        scales_elsewhere(path)
+    )]
+    Pickle {
+        /// The file.
+        path: PathBuf,
     },
     /// A folder without one clear checkpoint.
     #[error("{} holds {found}: expected one `.safetensors` file, or shards with a `.safetensors.index.json`", folder.display())]
@@ -56,4 +66,15 @@ pub enum WeightsError {
         /// What they look like instead, a line; empty where that is not known.
         likeness: String,
     },
+}
+
+/// HunyuanVideo's authors keep the scales of its fp8 weights, by layer, in a pickle of their own
+/// (`hyvideo/modules/fp8_optimization.py`).
+fn scales_elsewhere(pickle: &Path) -> String {
+    match pickle.file_stem().and_then(|stem| stem.to_str()) {
+        Some(stem) if stem.ends_with("_fp8") => format!(
+            ". If {stem}_map.pt lies beside it, that holds a scale for each layer: store the scale of LAYER.weight as LAYER.scale_weight"
+        ),
+        _ => String::new(),
+    }
 }

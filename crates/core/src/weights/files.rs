@@ -5,6 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Whether a file is named as those that `torch.save` writes.
+pub(super) fn is_pickle(path: &Path) -> bool {
+    let end = path.extension().and_then(|end| end.to_str());
+    matches!(end, Some("pt" | "pth" | "bin" | "ckpt")) && path.is_file()
+}
+
 /// The safetensors files of a folder.
 pub(super) fn checkpoint_files(folder: &Path) -> Result<Vec<PathBuf>, WeightsError> {
     let io = |path: &Path| {
@@ -50,7 +56,10 @@ pub(super) fn checkpoint_files(folder: &Path) -> Result<Vec<PathBuf>, WeightsErr
     let files = ending(".safetensors");
     match (files.len(), index.len()) {
         (1, 0) => Ok(files),
-        (0, 0) => Err(folder_error("no `.safetensors` file".into())),
+        (0, 0) => Err(match names.into_iter().find(|name| is_pickle(name)) {
+            Some(path) => WeightsError::Pickle { path },
+            None => folder_error("no `.safetensors` file".into()),
+        }),
         (n, 0) => Err(folder_error(format!("{n} `.safetensors` files without an index"))),
         (_, n) => Err(folder_error(format!("{n} index files"))),
     }

@@ -1,5 +1,6 @@
 //! The tensors of a model, taken by name.
 
+use super::fp8::{Beside, Fault, is_fp8};
 use super::numbers::{floats, floats_of, is_float, transpose};
 use super::{Layout, Part, Place, Weights, WeightsError};
 use crate::device;
@@ -22,7 +23,8 @@ pub struct Loader<'a> {
     source: Source,
     device: &'a Device,
     host: Device,
-    to_host: bool, // what is taken now
+    to_host: bool,        // what is taken now
+    block: Option<usize>, // that it belongs to
     dtype: FloatDType,
     layout: Layout,
     ignored: &'static [&'static str],
@@ -63,6 +65,7 @@ impl<'a> Loader<'a> {
             device,
             host: Device::flex(),
             to_host: false,
+            block: None,
             dtype,
             layout,
             ignored: &[],
@@ -93,7 +96,12 @@ impl<'a> Loader<'a> {
         mut block: impl FnMut(usize, &mut Self) -> B,
     ) -> Blocks<B> {
         self.to_host = matches!(&self.source, Source::Files(weights) if weights.offload);
-        let blocks = (0..count).map(|i| block(i, self)).collect();
+        let mut numbered = |i| {
+            self.block = Some(i);
+            block(i, self)
+        };
+        let blocks = (0..count).map(&mut numbered).collect();
+        self.block = None;
         match std::mem::take(&mut self.to_host) {
             true => Blocks::offloaded(blocks, self.device),
             false => Blocks::resident(blocks),
@@ -119,16 +127,27 @@ impl<'a> Loader<'a> {
             Some([to, from]),
         );
         let bias = self.tensor(whole(&format!("{key}.bias")), &[to], [to], dtype, None);
+        self.layer(weight, bias)
+    }
+    fn layer(&self, weight: Tensor<2>, bias: Tensor<1>) -> Linear {
         match self.to_host {
             true => Linear::Tensors { weight, bias }, // laid out where it is computed
             false => Linear::new(weight, bias),
         }
     }
+    /// A bias that changes nothing.
+    fn zeros(&self, width: usize) -> Tensor<1> {
+        Tensor::zeros([width], (self.place(), DType::from(self.dtype)))
+    }
+    /// Where what is taken now goes.
+    fn place(&self) -> &Device {
+        if self.to_host { &self.host } else { self.device }
+    }
     /// A linear layer that has no bias, in the dtype of the run.
     pub fn linear_without_bias(&mut self, key: &str, from: usize, to: usize) -> Linear {
         let (place, dtype) = (whole(&format!("{key}.weight")), self.dtype);
         let weight = self.tensor(place, &[to, from], [from, to], dtype, Some([to, from]));
-        Linear::new(weight, Tensor::zeros([to], (self.device, DType::from(dtype))))
+        self.layer(weight, self.zeros(to))
     }
     /// One row of a table of `shape`, `[1, columns]` in f32: of word vectors only those of a prompt are read.
     pub fn row(&mut self, key: &str, row: usize, shape: [usize; 2]) -> Tensor<2> {
@@ -160,10 +179,12 @@ impl<'a> Loader<'a> {
             (_, 0) => Some(place("bias", None)),
             _ => None,
         };
-        let zeros = Tensor::zeros([to], (self.device, DType::from(dtype)));
         let weight = self.tensor(weight, &[to, from], [from, to], dtype, Some([to, from]));
-        let bias = bias.map_or(zeros, |place| self.tensor(place, &[to], [to], dtype, None));
-        Linear::new(weight, bias)
+        let bias = match bias {
+            Some(place) => self.tensor(place, &[to], [to], dtype, None),
+            None => self.zeros(to),
+        };
+        self.layer(weight, bias)
     }
     /// `stored` is the shape expected in the file, or of the part of it, `shape` the one wanted;
     /// `transposed` the matrix `[rows, columns]` to transpose on the way. What does not fit is noted, and
@@ -186,6 +207,7 @@ impl<'a> Loader<'a> {
                     file: (self.layout)(place),
                     shape: stored.to_vec(),
                     dtype,
+                    block: self.block,
                 });
                 return Tensor::zeros([1; D], device);
             }
@@ -210,9 +232,20 @@ impl<'a> Loader<'a> {
         };
         if info.shape != stored || !is_float(info.dtype) {
             let (found, kind) = (&info.shape, info.dtype);
-            let complaint = format!("{key}: found {found:?} {kind:?}, expected {stored:?} in F32, F16 or BF16");
+            let complaint =
+                format!("{key}: found {found:?} {kind:?}, expected {stored:?} in F32, F16, BF16, F8_E4M3 or F8_E5M2");
             self.misshapen.extend(is_new.then_some(complaint));
             return Tensor::zeros([1; D], device);
+        }
+        let mut scale = 1.0;
+        if is_fp8(info.dtype) {
+            let beside = Beside::of(weights, &key);
+            self.taken.extend(beside.keys.into_iter().chain(weights.marker.clone()));
+            match beside.scale {
+                Ok(found) => scale = found,
+                Err(Fault::Missing(key)) => self.missing.extend(is_new.then_some(key)),
+                Err(Fault::Misshapen(complaint)) => self.misshapen.extend(is_new.then_some(complaint)),
+            }
         }
         if only_shapes {
             return Tensor::zeros([1; D], device);
@@ -221,6 +254,9 @@ impl<'a> Loader<'a> {
             None => floats(bytes, info.dtype),
             Some(part) => floats_of(part, bytes, info),
         };
+        if scale != 1.0 {
+            values.iter_mut().for_each(|value| *value *= scale);
+        }
         if let Some([rows, columns]) = transposed {
             values = transpose(&values, rows, columns);
         }

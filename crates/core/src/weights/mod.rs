@@ -3,6 +3,7 @@
 
 mod error;
 mod files;
+mod fp8;
 mod loader;
 mod numbers;
 mod place;
@@ -11,9 +12,9 @@ pub use error::WeightsError;
 pub use loader::Loader;
 pub use place::{Layout, Part, Place};
 
-use files::checkpoint_files;
+use files::{checkpoint_files, is_pickle};
 use memmap2::Mmap;
-use numbers::{floats, is_float};
+use numbers::{floats, is_wide};
 use safetensors::tensor::{Metadata, SafeTensors, TensorInfo};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -62,6 +63,7 @@ pub struct Weights {
     origin: String,
     shards: Arc<Vec<Shard>>,
     keys: BTreeMap<String, usize>, // to shard
+    marker: Option<String>,        // of a file of scaled weights of eight bits
     offload: bool,
 }
 
@@ -72,6 +74,9 @@ impl Weights {
     /// # Errors
     /// [`WeightsError`] when a file is absent, cut short, or not safetensors.
     pub fn open(path: &Path) -> Result<Weights, WeightsError> {
+        if is_pickle(path) {
+            return Err(WeightsError::Pickle { path: path.into() });
+        }
         let files = if path.is_dir() {
             checkpoint_files(path)?
         } else {
@@ -101,7 +106,7 @@ impl Weights {
         ))
     }
     fn of(origin: String, shards: Vec<Shard>) -> Weights {
-        let keys = shards
+        let keys: BTreeMap<String, usize> = shards
             .iter()
             .enumerate()
             .flat_map(|(i, shard)| shard.metadata.tensors().into_keys().map(move |key| (key, i)))
@@ -109,12 +114,12 @@ impl Weights {
         Weights {
             origin,
             shards: Arc::new(shards),
+            marker: keys.keys().find(|key| fp8::is_marker(key)).cloned(),
             keys,
             offload: false,
         }
     }
-    /// For a model whose blocks stay in the host's memory, each copied to the device when a pass reaches it. Only Wan
-    /// makes a difference of it.
+    /// For a model whose blocks stay in the host's memory, each copied to the device when a pass reaches it.
     pub fn offloaded(self) -> Weights {
         Weights { offload: true, ..self }
     }
@@ -126,10 +131,15 @@ impl Weights {
     pub fn shape(&self, key: &str) -> Option<&[usize]> {
         self.find(key).map(|(_, info)| info.shape.as_slice())
     }
-    /// A tensor's numbers as f32, in row-major order; `None` when it is absent or not a float tensor.
+    /// Whether tensors are stored in eight bits, which have lost digits that the published model has.
+    pub fn holds_fp8(&self) -> bool {
+        let mut all = self.keys.keys().filter_map(|key| self.find(key));
+        all.any(|(_, info)| fp8::is_fp8(info.dtype))
+    }
+    /// A tensor's numbers as f32, in row-major order; `None` when it is absent or of none of F32, F16 and BF16.
     pub fn floats(&self, key: &str) -> Option<Vec<f32>> {
         let (bytes, info) = self.find(key)?;
-        is_float(info.dtype).then(|| floats(bytes, info.dtype))
+        is_wide(info.dtype).then(|| floats(bytes, info.dtype))
     }
     /// A tensor's stored bytes, e.g. of `u8` frames.
     pub fn bytes(&self, key: &str) -> Option<&[u8]> {

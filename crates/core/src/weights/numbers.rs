@@ -1,15 +1,25 @@
 //! Stored bytes to numbers.
 
-use super::Part;
+use super::{Part, fp8};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorInfo};
 
+/// Whether tensors of this type can be weights.
 pub(super) fn is_float(dtype: Dtype) -> bool {
+    is_wide(dtype) || fp8::is_fp8(dtype)
+}
+
+/// Whether numbers of this type mean what they say, without a scale that may stand beside them.
+pub(super) fn is_wide(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
 }
 
+/// The numbers of these bytes, of eight bits without their scale.
 pub(super) fn floats(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
     let halves = || bytes.as_chunks::<2>().0.iter();
+    if let Some(table) = fp8::table(dtype) {
+        return bytes.iter().map(|code| table[*code as usize]).collect();
+    }
     match dtype {
         Dtype::F16 => halves().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
         Dtype::BF16 => halves().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
@@ -22,7 +32,7 @@ pub(super) fn floats(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
     }
 }
 
-/// The numbers of a part of a stored tensor.
+/// The same of a part of a stored tensor.
 pub(super) fn floats_of(part: Part, bytes: &[u8], info: &TensorInfo) -> Vec<f32> {
     let inner = info.shape[part.axis + 1..].iter().product::<usize>() * info.dtype.bitsize() / 8; // bytes of an index
     let slices = bytes.chunks_exact(part.total * inner);

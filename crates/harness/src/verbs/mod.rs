@@ -61,7 +61,7 @@ pub struct Means {
     /// f32, f16 or bf16, instead of the experiment's.
     #[arg(long)]
     pub dtype: Option<String>,
-    /// Keep the blocks of the transformer in the host's memory, and copy each to the device when a pass reaches it (Wan).
+    /// Keep the blocks of the transformer in the host's memory, and copy each to the device when a pass reaches it.
     #[arg(long)]
     pub offload: bool,
 }

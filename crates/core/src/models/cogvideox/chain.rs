@@ -11,6 +11,7 @@ use burn::tensor::activation::silu;
 use burn::tensor::{FloatDType, Tensor};
 use mixcache_policies::chain::Dit;
 use mixcache_policies::plan::{Signal, TimeSignal, Unit, UnitKind};
+use std::sync::Arc;
 
 /// Units of a block.
 const UNITS: [UnitKind; 2] = [UnitKind::SelfAttn, UnitKind::Mlp];
@@ -98,8 +99,8 @@ impl Chain for CogVideoXChain<'_> {
 }
 
 impl CogVideoXChain<'_> {
-    fn block(&self, i: usize) -> (&Block, UnitKind) {
-        (&self.cogvideox.blocks[i / UNITS.len()], UNITS[i % UNITS.len()])
+    fn block(&self, i: usize) -> (Arc<Block>, UnitKind) {
+        (self.cogvideox.blocks.get(i / UNITS.len()), UNITS[i % UNITS.len()])
     }
     /// Video and text tokens apart.
     fn apart(&self, x: &Tensor<3>) -> [Tensor<3>; 2] {
@@ -186,8 +187,8 @@ impl Dit for CogVideoXChain<'_> {
     fn eval(&self, i: usize, hidden: &Hidden, ctx: &CogVideoXCtx) -> Hidden {
         let (block, kind) = self.block(i);
         self.hidden(match kind {
-            UnitKind::SelfAttn => self.joint_attention(block, hidden, ctx),
-            _ => self.feed_forward(block, hidden, ctx),
+            UnitKind::SelfAttn => self.joint_attention(&block, hidden, ctx),
+            _ => self.feed_forward(&block, hidden, ctx),
         })
     }
     fn join(&self, i: usize, hidden: Hidden, raw: &Hidden, ctx: &CogVideoXCtx) -> Hidden {
@@ -199,7 +200,8 @@ impl Dit for CogVideoXChain<'_> {
         self.leave_both(hidden, raw, entrance, ctx)
     }
     fn first_input(&self, hidden: &Hidden, ctx: &CogVideoXCtx) -> Hidden {
-        let Entrance { norm, video, .. } = &self.cogvideox.blocks[0].attn;
+        let first = self.cogvideox.blocks.get(0);
+        let Entrance { norm, video, .. } = &first.attn;
         Hidden::of_video(self.enter(&hidden.video_tokens(), norm, video, ctx))
     }
     fn head(&self, hidden: Hidden, ctx: &CogVideoXCtx) -> Latent {

@@ -1,6 +1,6 @@
 //! HunyuanVideo as a chain of units: two for a double block, one for a single block.
 
-use super::{Double, Heads, Hunyuan, HunyuanCond, HunyuanConfig, Single, Stream};
+use super::{Block, Double, Heads, Hunyuan, HunyuanCond, HunyuanConfig, Single, Stream};
 use crate::models::Chain;
 use crate::models::modulation::Modulation;
 use crate::models::ops::{add_gated, attention, modulated, project, project_gelu, rms_norm, rms_rotate, vectors};
@@ -11,6 +11,7 @@ use burn::tensor::activation::silu;
 use burn::tensor::{FloatDType, Tensor};
 use mixcache_policies::chain::Dit;
 use mixcache_policies::plan::{Signal, TimeSignal, Unit, UnitKind};
+use std::sync::Arc;
 
 /// Units of a double block; a single block is one.
 const UNITS: [UnitKind; 2] = [UnitKind::SelfAttn, UnitKind::Mlp];
@@ -29,13 +30,6 @@ pub struct HunyuanCtx {
     /// SiLU of the conditioning vector, `[1, d]` in the dtype of the run.
     signal: Tensor<2>,
     rotary: [Tensor<4>; 2], // of the video and of this prompt
-}
-
-/// A unit of the chain.
-enum Place<'a> {
-    JointAttn(&'a Double),
-    Mlp(&'a Double),
-    Fused(&'a Single),
 }
 
 impl HunyuanConfig {
@@ -107,12 +101,12 @@ impl Chain for HunyuanChain<'_> {
 }
 
 impl HunyuanChain<'_> {
-    fn place(&self, i: usize) -> Place<'_> {
-        let doubles = &self.hunyuan.doubles;
-        match doubles.get(i / UNITS.len()) {
-            Some(double) if i.is_multiple_of(UNITS.len()) => Place::JointAttn(double),
-            Some(double) => Place::Mlp(double),
-            None => Place::Fused(&self.hunyuan.singles[i - UNITS.len() * doubles.len()]),
+    /// The block of a unit, and what the unit computes.
+    fn block(&self, i: usize) -> (Arc<Block>, UnitKind) {
+        let Hunyuan { config, blocks, .. } = self.hunyuan;
+        match i.checked_sub(UNITS.len() * config.double_layers) {
+            None => (blocks.get(i / UNITS.len()), UNITS[i % UNITS.len()]),
+            Some(single) => (blocks.get(config.double_layers + single), UnitKind::Fused),
         }
     }
     /// Norm, shift and scale in front of a unit.
@@ -230,21 +224,29 @@ impl Dit for HunyuanChain<'_> {
         (hidden, HunyuanCtx { signal, rotary })
     }
     fn eval(&self, i: usize, hidden: &Hidden, ctx: &HunyuanCtx) -> Hidden {
-        match self.place(i) {
-            Place::JointAttn(block) => self.joint_attention(block, hidden, ctx),
-            Place::Mlp(block) => self.feed_forward(block, hidden, ctx),
-            Place::Fused(block) => self.fused(block, hidden, ctx),
+        let (block, kind) = self.block(i);
+        match &*block {
+            Block::Double(block) if kind == UnitKind::SelfAttn => self.joint_attention(block, hidden, ctx),
+            Block::Double(block) => self.feed_forward(block, hidden, ctx),
+            Block::Single(block) => self.fused(block, hidden, ctx),
         }
     }
     fn join(&self, i: usize, hidden: Hidden, raw: &Hidden, ctx: &HunyuanCtx) -> Hidden {
-        match self.place(i) {
-            Place::JointAttn(block) => self.leave_both(hidden, raw, block.streams().map(|s| &s.attn_mod), ctx),
-            Place::Mlp(block) => self.leave_both(hidden, raw, block.streams().map(|s| &s.mlp_mod), ctx),
-            Place::Fused(block) => self.hidden(self.leave(hidden.tokens, raw.tokens.clone(), &block.modulation, ctx)),
+        let (block, kind) = self.block(i);
+        match &*block {
+            Block::Double(block) => {
+                let modulations = [&block.video, &block.text].map(|stream| stream.modulation(kind));
+                self.leave_both(hidden, raw, modulations, ctx)
+            }
+            Block::Single(block) => self.hidden(self.leave(hidden.tokens, raw.tokens.clone(), &block.modulation, ctx)),
         }
     }
     fn first_input(&self, hidden: &Hidden, ctx: &HunyuanCtx) -> Hidden {
-        let modulation = &self.hunyuan.doubles[0].video.attn_mod;
+        let (first, _) = self.block(0);
+        let modulation = match &*first {
+            Block::Double(block) => &block.video.attn_mod,
+            Block::Single(block) => &block.modulation,
+        };
         Hidden::of_video(self.enter(&hidden.video_tokens(), modulation, ctx))
     }
     fn head(&self, hidden: Hidden, ctx: &HunyuanCtx) -> Latent {
@@ -262,8 +264,12 @@ impl Dit for HunyuanChain<'_> {
     }
 }
 
-impl Double {
-    fn streams(&self) -> [&Stream; 2] {
-        [&self.video, &self.text]
+impl Stream {
+    /// That of one of its units.
+    fn modulation(&self, unit: UnitKind) -> &Modulation {
+        match unit {
+            UnitKind::SelfAttn => &self.attn_mod,
+            _ => &self.mlp_mod,
+        }
     }
 }
