@@ -175,24 +175,27 @@ mod tests {
     #[test]
     fn of_offloaded_blocks_the_largest_is_on_the_device() {
         let square = |width: u64| width * width;
-        for (name, away, parameters) in [
+        // Blocks that are away, their parameters, and what is left, without a cache, as the README has it.
+        for (name, away, parameters, gib) in [
             // Four d × d layers twice, and the feed-forward.
-            ("wan14b", 39, 39 * (8 * square(5120) + 2 * 5120 * 13824)),
+            ("wan14b", 39, 39 * (8 * square(5120) + 2 * 5120 * 13824), 3.0),
             // Of each stream of a double block 6 + 3 + 1 + 8 such layers, of a single block 3 + 7 + 5.
-            ("hunyuan", 19 + 40, (19 * 36 + 40 * 15) * square(3072)),
+            ("hunyuan", 19 + 40, (19 * 36 + 40 * 15) * square(3072), 3.7),
             // 12 of 512 × d, 4, and 8.
-            ("cogvideox5b", 41, 41 * (12 * square(3072) + 12 * 512 * 3072)),
+            ("cogvideox5b", 41, 41 * (12 * square(3072) + 12 * 512 * 3072), 0.9),
         ] {
             let resident = experiment(name);
             let mut offloaded = resident.clone();
             offloaded.model.offload = true;
-            let [all, one] = [&resident, &offloaded].map(|experiment| Need::of(experiment).unwrap().weights_bytes);
-            let (saved, bytes) = (all - one, 2 * parameters);
+            let [all, one] = [&resident, &offloaded].map(|experiment| Need::of(experiment).unwrap());
+            let (saved, bytes) = (all.weights_bytes - one.weights_bytes, 2 * parameters);
             // Biases and norms are left out above: less than a megabyte a block.
             assert!(
                 saved > bytes && saved < bytes + away * 1_000_000,
                 "{name}: {saved}, {bytes}"
             );
+            let left = (one.weights_bytes + one.pass_bytes) as f64 / GIB;
+            assert_eq!(format!("{left:.1}"), format!("{gib:.1}"), "{name}");
         }
     }
 

@@ -11,6 +11,7 @@
 use super::Weights;
 use super::numbers::{floats, is_wide};
 use safetensors::tensor::Dtype;
+use std::sync::LazyLock;
 
 /// Names of a weight's scale, where `weight` stands otherwise.
 const SCALES: [&str; 2] = ["scale_weight", "weight_scale"];
@@ -20,7 +21,7 @@ const IDLE: [&str; 3] = ["scale_input", "input_scale", "comfy_quant"];
 
 /// Whether this is one of the two formats.
 pub(super) fn is_fp8(dtype: Dtype) -> bool {
-    bits(dtype).is_some()
+    matches!(dtype, Dtype::F8_E4M3 | Dtype::F8_E5M2)
 }
 
 /// Whether a tensor marks a file of scaled weights, whatever prefix its keys have.
@@ -29,20 +30,19 @@ pub(super) fn is_marker(key: &str) -> bool {
 }
 
 /// The number of each code, where this is one of the two formats.
-pub(super) fn table(dtype: Dtype) -> Option<[f32; 256]> {
-    let bits = bits(dtype)?;
-    Some(std::array::from_fn(|code| number(code, bits)))
-}
-
-/// Bits of exponent and mantissa.
-fn bits(dtype: Dtype) -> Option<[usize; 2]> {
+pub(super) fn table(dtype: Dtype) -> Option<&'static [f32; 256]> {
+    static E4M3: Table = Table::new(|| std::array::from_fn(|code| number(code, [4, 3])));
+    static E5M2: Table = Table::new(|| std::array::from_fn(|code| number(code, [5, 2])));
     match dtype {
-        Dtype::F8_E4M3 => Some([4, 3]),
-        Dtype::F8_E5M2 => Some([5, 2]),
+        Dtype::F8_E4M3 => Some(&E4M3),
+        Dtype::F8_E5M2 => Some(&E5M2),
         _ => None,
     }
 }
 
+type Table = LazyLock<[f32; 256]>;
+
+/// The number of a code, by the bits of exponent and mantissa.
 fn number(code: usize, [exponent_bits, mantissa_bits]: [usize; 2]) -> f32 {
     let (last_exponent, last_mantissa) = ((1 << exponent_bits) - 1, (1 << mantissa_bits) - 1);
     let (exponent, mantissa) = ((code >> mantissa_bits) & last_exponent, code & last_mantissa);
