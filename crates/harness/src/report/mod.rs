@@ -15,6 +15,7 @@ mod paired;
 pub mod scaling;
 mod scatter;
 mod share;
+mod shown;
 mod summary;
 mod table;
 
