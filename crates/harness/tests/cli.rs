@@ -205,7 +205,8 @@ fn shells_complete_and_manuals_describe_every_verb() {
     let help = succeeds(folder.path(), &["--help"]);
     let (_, listed) = help.split_once("Commands:\n").unwrap();
     let listed = listed.lines().take_while(|line| !line.is_empty());
-    let verbs: Vec<&str> = listed.filter_map(|line| line.split_whitespace().next()).collect();
+    let first = listed.filter(|line| !line.starts_with("   ")); // what a line has no room for stands indented below it
+    let verbs: Vec<&str> = first.filter_map(|line| line.split_whitespace().next()).collect();
     assert!(verbs.contains(&"sweep") && verbs.len() > 10, "{help}");
     let completions = ["bash", "zsh", "fish"].map(|shell| succeeds(folder.path(), &["completions", shell]));
     succeeds(folder.path(), &["man", "pages"]);
