@@ -1,18 +1,24 @@
 //! What to run: a strict TOML file with its own prose. `Wire…` is the file, the rest the program's view.
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+mod data;
+mod shipped;
+mod variants;
+
+pub use data::read_data;
+pub use variants::Variant;
+
+use anyhow::{Context, Result, bail, ensure};
 use mixcache_core::denoise::Guidance;
 use mixcache_core::models::Config;
 use mixcache_core::sampler::SamplerKind;
 use mixcache_core::schedule::Course;
 use mixcache_policies::PolicySpec;
-use mixcache_policies::amended::Amended;
-use mixcache_policies::data::{Data, MagRatios, MixCalibration, Moments, Recorded, TeaCoefficients};
+use mixcache_policies::data::Data;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use toml::{Table, Value};
+use toml::Table;
+use variants::multiply_out;
 
 /// An experiment, read and multiplied out.
 #[derive(Clone, Debug)]
@@ -41,23 +47,6 @@ pub struct Experiment {
     pub substituted: String,
     /// Whether another model stands in for the one the file names.
     pub on_stand_in: bool,
-}
-
-/// One policy with one setting of its knobs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Variant {
-    /// The policy.
-    pub spec: PolicySpec,
-    /// Readable name with all knobs given, e.g. `tea threshold=0.1`.
-    pub label: String,
-    /// The curve it belongs to: name and the knobs that are not swept.
-    pub series: String,
-    /// The swept knob, if one is.
-    pub knob: Option<(String, f64)>,
-    /// How guidance is run, where it differs from the experiment's.
-    pub guidance_mode: Option<GuidanceMode>,
-    /// Whether it estimates what could be reached: drawn and named so, and no candidate where the best is looked for.
-    pub upper: bool,
 }
 
 #[derive(Deserialize)]
@@ -236,67 +225,7 @@ pub struct WireStandIn {
     pub guidance: f32,
 }
 
-/// The shipped experiment on each model: its size, sampler and policies are what the model is used with.
-const OF_MODELS: [(&str, &str); 7] = [
-    ("wan2.1-t2v-1.3b", "wan1_3b"),
-    ("wan2.1-t2v-14b", "wan14b"),
-    ("wan2.2-t2v-a14b", "wan2_2"),
-    ("wan-mini", "mini"),
-    ("hunyuan-video", "hunyuan"),
-    ("hunyuan-mini", "hunyuan-mini"),
-    ("cogvideox-5b", "cogvideox5b"),
-];
-
 impl Experiment {
-    /// The shipped experiment on a model.
-    ///
-    /// # Errors
-    /// When there is no such model or the experiments are not at hand.
-    pub fn of_model(model: &str) -> Result<PathBuf> {
-        let shipped = OF_MODELS.iter().find(|(known, _)| *known == model);
-        let (_, experiment) = shipped.with_context(|| {
-            let known: Vec<_> = OF_MODELS.iter().map(|(known, _)| *known).collect();
-            format!("there is no model `{model}`: expected one of {}", known.join(", "))
-        })?;
-        Experiment::find(experiment)
-    }
-
-    /// Finds an experiment: a path to a TOML file, or a name in `experiments/` here, above, or where
-    /// the program was built.
-    pub fn find(name: &str) -> Result<PathBuf> {
-        if name.ends_with(".toml") {
-            ensure!(Path::new(name).is_file(), "there is no file {name}");
-            return Ok(name.into());
-        }
-        let folders = Experiment::folders()?;
-        let found = folders
-            .iter()
-            .map(|dir| dir.join(format!("{name}.toml")))
-            .find(|path| path.is_file());
-        found.with_context(|| {
-            let known: Vec<String> = folders.iter().flat_map(|dir| names_in(dir, ".toml")).collect();
-            format!(
-                "there is no experiment `{name}`; known: {} (or give the path of a .toml file)",
-                known.join(", ")
-            )
-        })
-    }
-
-    /// The nearest folder `experiments/`, which holds published and calibrated numbers as well.
-    pub fn folder() -> Result<PathBuf> {
-        let nearest = Experiment::folders()?.into_iter().next();
-        nearest.context("there is no folder `experiments` here, above, or where the program was built")
-    }
-
-    /// Every folder `experiments/` here, above, and where the program was built.
-    fn folders() -> Result<Vec<PathBuf>> {
-        let here = std::env::current_dir()?;
-        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let folders = here.ancestors().map(Path::to_path_buf).chain([built]);
-        let folders = folders.map(|dir| dir.join("experiments"));
-        Ok(folders.filter(|dir| dir.is_dir()).collect())
-    }
-
     /// Reads and checks an experiment.
     pub fn read(path: &Path) -> Result<Experiment> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -408,20 +337,6 @@ impl Experiment {
     }
 }
 
-impl Variant {
-    /// The uncached reference of every experiment.
-    pub fn off() -> Variant {
-        Variant {
-            spec: PolicySpec::Off(Default::default()),
-            label: "off".into(),
-            series: "off".into(),
-            knob: None,
-            guidance_mode: None,
-            upper: false,
-        }
-    }
-}
-
 /// 16 hex digits that stand for a definition.
 pub fn hash(definition: &impl Serialize) -> String {
     let json = serde_json::to_vec(definition).expect("plain data");
@@ -429,243 +344,4 @@ pub fn hash(definition: &impl Serialize) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
-}
-
-fn names_in(folder: &Path, ending: &str) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .filter_map(|e| {
-            e.file_name()
-                .into_string()
-                .ok()?
-                .strip_suffix(ending)
-                .map(str::to_string)
-        })
-        .collect();
-    names.sort();
-    names
-}
-
-/// All of `coefficients/*.toml`, `calibration/*.toml`, `ratios/*.toml`, `moments/*.toml` and `traces/*.json` beside the experiment.
-pub fn read_data(folder: &Path) -> Result<Data> {
-    fn read<T: serde::de::DeserializeOwned>(folder: PathBuf) -> Result<BTreeMap<String, T>> {
-        let mut all = BTreeMap::new();
-        for name in names_in(&folder, ".toml") {
-            let path = folder.join(format!("{name}.toml"));
-            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let more: BTreeMap<String, T> = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-            all.extend(more);
-        }
-        Ok(all)
-    }
-    Ok(Data {
-        tea: read::<TeaCoefficients>(folder.join("coefficients"))?,
-        mix: read::<MixCalibration>(folder.join("calibration"))?,
-        ratios: read::<MagRatios>(folder.join("ratios"))?,
-        moments: read::<Moments>(folder.join("moments"))?,
-        traces: read_traces(&folder.join("traces"))?,
-    })
-}
-
-fn read_traces(folder: &Path) -> Result<BTreeMap<String, Recorded>> {
-    let read = |name: String| {
-        let path = folder.join(format!("{name}.json"));
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let trace = serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-        Ok((name, trace))
-    };
-    names_in(folder, ".json").into_iter().map(read).collect()
-}
-
-/// A `[[policy]]` table whose arrays multiply out.
-fn multiply_out(table: &Table) -> Result<Vec<Variant>> {
-    let mut fixed = table.clone();
-    let name = match fixed.remove("name") {
-        None => None,
-        Some(Value::String(name)) => Some(name),
-        Some(other) => bail!("`policy.name = {other}`: expected a string"),
-    };
-    let guidance_mode = match fixed.remove("guidance_mode") {
-        None => None,
-        Some(mode) => Some(mode.try_into().context("`policy.guidance_mode`")?),
-    };
-    let upper = match fixed.remove("upper") {
-        None => false,
-        Some(Value::Boolean(upper)) => upper,
-        Some(other) => bail!("`policy.upper = {other}`: expected true or false"),
-    };
-    let mut swept: Vec<(String, Vec<Value>)> = vec![];
-    for (key, value) in table {
-        if let Value::Array(values) = value {
-            ensure!(!values.is_empty(), "`policy.{key} = []`: expected at least one value");
-            fixed.remove(key);
-            swept.push((key.clone(), values.clone()));
-        }
-    }
-    // The knob of the curve is the one with most values; the others make curves of their own.
-    let number = |value: &Value| value.as_float().or(value.as_integer().map(|i| i as f64));
-    let numeric = swept
-        .iter()
-        .filter(|(_, values)| values.iter().all(|v| number(v).is_some()));
-    let knob = numeric
-        .max_by_key(|(_, values)| values.len())
-        .map(|(key, _)| key.clone());
-    let mut settings = vec![fixed];
-    for (key, values) in &swept {
-        let with = |setting: &Table, value: &Value| {
-            let mut setting = setting.clone();
-            setting.insert(key.clone(), value.clone());
-            setting
-        };
-        settings = settings
-            .iter()
-            .flat_map(|s| values.iter().map(move |v| with(s, v)))
-            .collect();
-    }
-    settings
-        .into_iter()
-        .map(|setting| {
-            let kind = setting.get("kind").and_then(Value::as_str).unwrap_or("?").to_string();
-            let spec = policy_of(&setting, &kind)?;
-            let knob = knob
-                .as_ref()
-                .and_then(|key| Some((key.clone(), number(setting.get(key)?)?)));
-            let shown = |keep: &dyn Fn(&str) -> bool| {
-                let knobs = setting.iter().filter(|(key, _)| *key != "kind" && keep(key));
-                knobs
-                    .map(|(key, value)| format!(" {key}={}", value.to_string().trim_matches('"')))
-                    .collect::<String>()
-            };
-            let batched = if guidance_mode == Some(GuidanceMode::Batched) {
-                " (batched guidance)"
-            } else {
-                ""
-            };
-            let is_swept = |key: &str| swept.iter().any(|(k, _)| k == key);
-            let is_knob = |key: &str| knob.as_ref().is_some_and(|(k, _)| k == key);
-            // A named curve hides the knobs that are fixed in it: the name stands for them.
-            let named = name.is_some();
-            let head = name.clone().unwrap_or(kind);
-            let series = format!(
-                "{head}{batched}{}",
-                shown(&|key| !is_knob(key) && (is_swept(key) || !named))
-            );
-            let label = format!("{series}{}", shown(&is_knob));
-            Ok(Variant {
-                spec,
-                label,
-                series,
-                knob,
-                guidance_mode,
-                upper,
-            })
-        })
-        .collect()
-}
-
-/// A policy from its keys. serde names the wrong type, not the key that has it: here the key is named too.
-fn policy_of(setting: &Table, kind: &str) -> Result<PolicySpec> {
-    let mut setting = setting.clone();
-    let amended = match setting.remove("amended") {
-        None => false,
-        Some(Value::Boolean(amended)) => amended,
-        Some(other) => bail!("in [[policy]] kind = \"{kind}\", `amended = {other}`: expected true or false"),
-    };
-    let wrap = |spec| {
-        if amended {
-            PolicySpec::Amended(Amended::new(spec))
-        } else {
-            spec
-        }
-    };
-    let read = |table: &Table| table.clone().try_into::<PolicySpec>();
-    read(&setting).map(wrap).map_err(|error| {
-        let is_to_blame = |key: &&String| {
-            let mut without = setting.clone();
-            without.remove(*key);
-            read(&without)
-                .err()
-                .is_none_or(|error| error.to_string().contains(&format!("missing field `{key}`")))
-        };
-        let culprit = setting.keys().filter(|key| *key != "kind").find(is_to_blame);
-        let place = culprit
-            .map(|key| format!(", `{key} = {}`", setting[key]))
-            .unwrap_or_default();
-        anyhow!("in [[policy]] kind = \"{kind}\"{place}: {}", error.to_string().trim())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn variants(text: &str) -> Vec<Variant> {
-        multiply_out(&toml::from_str(text).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn arrays_multiply_out_and_the_longest_is_the_knob() {
-        let all = variants("kind = 'step'\ninterval = [2, 3, 4]\nform = ['output', 'residual']");
-        assert_eq!(all.len(), 6);
-        assert_eq!(all[0].label, "step form=output interval=2");
-        assert_eq!(all[0].series, "step form=output");
-        assert_eq!(all[0].knob, Some(("interval".into(), 2.0)));
-        let curves: std::collections::BTreeSet<_> = all.iter().map(|v| v.series.as_str()).collect();
-        assert_eq!(curves.len(), 2);
-    }
-
-    #[test]
-    fn every_model_has_a_shipped_experiment() {
-        let of_models: Vec<&str> = OF_MODELS.iter().map(|(model, _)| *model).collect();
-        assert_eq!(of_models, mixcache_core::models::Config::presets().collect::<Vec<_>>());
-        for model in of_models {
-            let experiment = Experiment::read(&Experiment::of_model(model).unwrap()).unwrap();
-            assert_eq!(experiment.model.name, model);
-        }
-    }
-
-    #[test]
-    fn a_name_stands_for_the_fixed_knobs() {
-        let all = variants("kind = 'first-blocks'\nname = 'FBCache'\nwarmup = 4\nthreshold = [0.1, 0.2]");
-        assert_eq!(all[1].label, "FBCache threshold=0.2");
-        assert_eq!(all[1].series, "FBCache");
-    }
-
-    #[test]
-    fn any_policy_can_be_amended_and_its_knobs_stay_its_own() {
-        let all = variants("kind = 'sea'\namended = [false, true]\nthreshold = [0.1, 0.2]");
-        assert_eq!(all[3].label, "sea amended=true threshold=0.2");
-        assert!(
-            matches!(&all[3].spec, PolicySpec::Amended(amended) if *amended.of == multiply_out(&toml::from_str("kind = 'sea'\nthreshold = 0.2").unwrap()).unwrap()[0].spec)
-        );
-        assert!(matches!(&all[0].spec, PolicySpec::Sea(_)));
-        let error = multiply_out(&toml::from_str("kind = 'sea'\namended = 1").unwrap()).unwrap_err();
-        assert!(
-            error.to_string().contains("`amended = 1`: expected true or false"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn the_upper_line_is_marked_and_its_mark_is_no_knob() {
-        let all = variants("kind = 'uniform'\nupper = true\ncomputed = [20, 25]");
-        assert!(all.iter().all(|v| v.upper));
-        assert_eq!(
-            (all[0].label.as_str(), all[0].series.as_str()),
-            ("uniform computed=20", "uniform")
-        );
-        assert!(!variants("kind = 'uniform'\ncomputed = 20")[0].upper);
-        let error = multiply_out(&toml::from_str("kind = 'uniform'\nupper = 'yes'").unwrap()).unwrap_err();
-        assert!(error.to_string().contains("`policy.upper = \"yes\"`"), "{error}");
-    }
-
-    #[test]
-    fn a_wrong_knob_names_policy_and_key() {
-        let table = toml::from_str("kind = 'tea'\nthreshold = 'high'\ncoefficients = 'x'").unwrap();
-        let error = format!("{:#}", multiply_out(&table).unwrap_err());
-        assert!(error.contains("tea") && error.contains("threshold"), "{error}");
-        let table = toml::from_str("kind = 'teacache'").unwrap();
-        let error = format!("{:#}", multiply_out(&table).unwrap_err());
-        assert!(error.contains("teacache") && error.contains("first-blocks"), "{error}");
-    }
 }

@@ -5,7 +5,7 @@ use crate::machine::Machine;
 use crate::schema::{self, EventRow, RunRow};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ pub struct Recording {
     directory: PathBuf,
     journal: File,
     finished: BTreeSet<String>,
+    failed: BTreeSet<String>,
 }
 
 /// A line of the journal. The first is the header, the others are runs.
@@ -74,6 +75,7 @@ impl Recording {
             directory,
             journal,
             finished: BTreeSet::new(),
+            failed: BTreeSet::new(),
         })
     }
 
@@ -102,11 +104,12 @@ impl Recording {
                 _ => continue,
             }
             journal.set_len(whole_bytes)?;
-            let finished = runs.into_iter().map(|(row, _)| row.run_key).collect();
+            let (failed, finished) = outcomes(&runs);
             return Ok(Some(Recording {
                 directory,
                 journal,
                 finished,
+                failed,
             }));
         }
         Ok(None)
@@ -117,12 +120,18 @@ impl Recording {
         &self.directory
     }
 
-    /// Keys of the runs recorded so far, failed ones included: a resumed sweep skips them.
+    /// Keys of the runs recorded so far: a resumed sweep skips them.
     pub fn finished(&self) -> &BTreeSet<String> {
         &self.finished
     }
 
-    /// Records a run. When this returns, the run is on disk.
+    /// Keys of the runs that a resumed sweep tries again: those that failed before, and those that had nothing to be compared
+    /// with because their uncached run did. Their rows stand until they are recorded again.
+    pub fn failed(&self) -> &BTreeSet<String> {
+        &self.failed
+    }
+
+    /// Records a run, in place of one of its key that failed before. When this returns, the run is on disk.
     ///
     /// # Errors
     /// If the run key was recorded before, or the disk refuses.
@@ -140,6 +149,7 @@ impl Recording {
         };
         write_line(&self.journal, &line)
             .with_context(|| format!("cannot append to {}", self.directory.join(JOURNAL).display()))?;
+        self.failed.remove(&row.run_key);
         self.finished.insert(row.run_key.clone());
         Ok(())
     }
@@ -188,6 +198,20 @@ pub fn load(directory: &Path) -> Result<(Vec<RunRow>, Vec<EventRow>)> {
         );
     }
     Ok(split(read_journal(&journal)?.1))
+}
+
+/// Keys of the runs to try again, and of the others.
+fn outcomes(runs: &Recorded) -> (BTreeSet<String>, BTreeSet<String>) {
+    let clip = |row: &RunRow| (row.prompt.clone(), row.seed, row.repeat);
+    let failed = |row: &RunRow| row.error.is_some();
+    let rows = || runs.iter().map(|(row, _)| row);
+    let lost: BTreeSet<_> = rows()
+        .filter(|row| row.label == "off" && failed(row))
+        .map(clip)
+        .collect();
+    let (again, done): (Vec<_>, Vec<_>) = rows().partition(|row| failed(row) || lost.contains(&clip(row)));
+    let keys = |rows: Vec<&RunRow>| rows.into_iter().map(|row| row.run_key.clone()).collect();
+    (keys(again), keys(done))
 }
 
 fn split(runs: Recorded) -> (Vec<RunRow>, Vec<EventRow>) {
@@ -261,10 +285,12 @@ fn write_line(mut journal: &File, line: &Line) -> Result<()> {
 type Header = (String, String); // experiment hash, git revision
 type Recorded = Vec<(RunRow, Vec<EventRow>)>;
 
-/// Header, runs, and the length in bytes of the part of the journal that is whole.
+/// Header, runs, and the length in bytes of the part of the journal that is whole. A run that was tried again stands where it
+/// first stood, as it came out last.
 fn read_journal(path: &Path) -> Result<(Option<Header>, Recorded, u64)> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let (mut header, mut runs, mut whole_bytes) = (None, Vec::new(), 0);
+    let (mut header, mut runs, mut whole_bytes) = (None, Recorded::new(), 0);
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for (number, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
         let is_last = whole_bytes + line.len() == bytes.len();
         if is_last && !line.ends_with(b"\n") {
@@ -278,7 +304,13 @@ fn read_journal(path: &Path) -> Result<(Option<Header>, Recorded, u64)> {
             }) => {
                 header = Some((experiment_hash, git_revision));
             }
-            Ok(Line::Run { row, events }) => runs.push((*row, events)),
+            Ok(Line::Run { row, events }) => match places.get(&row.run_key) {
+                Some(&place) => runs[place] = (*row, events),
+                None => {
+                    places.insert(row.run_key.clone(), runs.len());
+                    runs.push((*row, events));
+                }
+            },
             Err(_) if is_last => break,
             Err(error) => {
                 return Err(error)
@@ -291,147 +323,4 @@ fn read_journal(path: &Path) -> Result<(Option<Header>, Recorded, u64)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn machine() -> Machine {
-        Machine {
-            cpu: "test".into(),
-            cores: 2,
-            memory_gib: Some(23.4),
-            os: "test".into(),
-            rustc: "test".into(),
-        }
-    }
-
-    fn create(root: &Path) -> Recording {
-        Recording::create(root, "sweep", "title = 't'", "0123456789abcdef", "abc", &machine()).unwrap()
-    }
-
-    fn resume(root: &Path) -> Option<Recording> {
-        Recording::resume(root, "0123456789abcdef", "abc", &machine()).unwrap()
-    }
-
-    fn run(key: &str) -> (RunRow, Vec<EventRow>) {
-        let row = RunRow {
-            run_key: key.into(),
-            denoise_s: Some(1.5),
-            ..RunRow::default()
-        };
-        let event = EventRow {
-            run_key: key.into(),
-            seen: vec![0.1],
-            ..EventRow::default()
-        };
-        (row, vec![event])
-    }
-
-    fn append(recording: &mut Recording, key: &str) {
-        let (row, events) = run(key);
-        recording.append(&row, &events).unwrap();
-    }
-
-    #[test]
-    fn a_second_recording_never_overwrites_the_first() {
-        let root = tempfile::tempdir().unwrap();
-        let (first, second) = (create(root.path()), create(root.path()));
-        assert_ne!(first.directory(), second.directory());
-        let name = first.directory().file_name().unwrap().to_str().unwrap().to_string();
-        assert_eq!(&name[10..], "-01234567");
-        assert!(second.directory().ends_with(format!("{name}-2")));
-    }
-
-    #[test]
-    fn a_finished_recording_holds_every_run_and_no_journal() {
-        let root = tempfile::tempdir().unwrap();
-        let mut recording = create(root.path());
-        append(&mut recording, "a");
-        append(&mut recording, "b");
-        let unfinished = load(recording.directory()).unwrap();
-        let directory = recording.finish().unwrap();
-        assert_eq!(load(&directory).unwrap(), unfinished);
-        assert_eq!(unfinished.0, [run("a").0, run("b").0]);
-        assert_eq!(unfinished.1, [run("a").1, run("b").1].concat());
-        assert!(!directory.join(JOURNAL).exists());
-        assert!(resume(root.path()).is_none(), "a finished recording is not resumed");
-    }
-
-    #[test]
-    fn a_crash_in_mid_write_loses_only_the_run_in_flight() {
-        let root = tempfile::tempdir().unwrap();
-        let mut recording = create(root.path());
-        append(&mut recording, "a");
-        append(&mut recording, "b");
-        let journal = recording.directory().join(JOURNAL);
-        drop(recording);
-        let length = fs::metadata(&journal).unwrap().len();
-        File::options()
-            .write(true)
-            .open(&journal)
-            .unwrap()
-            .set_len(length - 9)
-            .unwrap();
-
-        let mut recording = resume(root.path()).unwrap();
-        assert_eq!(recording.finished().iter().collect::<Vec<_>>(), ["a"]);
-        append(&mut recording, "b");
-        let (runs, _) = load(&recording.finish().unwrap()).unwrap();
-        assert_eq!(runs, [run("a").0, run("b").0]);
-    }
-
-    #[test]
-    fn a_damaged_line_before_the_last_is_an_error_with_its_number() {
-        let root = tempfile::tempdir().unwrap();
-        let mut recording = create(root.path());
-        append(&mut recording, "a");
-        let journal = recording.directory().join(JOURNAL);
-        let text = fs::read_to_string(&journal).unwrap().replace("\"row\"", "\"raw\"");
-        fs::write(&journal, text.clone() + &text).unwrap();
-        let error = load(recording.directory()).unwrap_err().to_string();
-        assert!(error.contains("journal.jsonl, line 2"), "{error}");
-    }
-
-    #[test]
-    fn only_the_same_experiment_revision_and_machine_are_resumed() {
-        let root = tempfile::tempdir().unwrap();
-        drop(create(root.path()));
-        let mut other = machine();
-        other.cores = 64;
-        let resume = |hash: &str, revision: &str, machine: &Machine| {
-            Recording::resume(root.path(), hash, revision, machine)
-                .unwrap()
-                .is_some()
-        };
-        assert!(!resume("01234567deadbeef", "abc", &machine()), "another experiment");
-        assert!(!resume("0123456789abcdef", "abd", &machine()), "another revision");
-        assert!(!resume("0123456789abcdef", "abc", &other), "another machine");
-        assert!(resume("0123456789abcdef", "abc", &machine()));
-    }
-
-    #[test]
-    fn a_recording_that_is_being_written_is_not_resumed_by_a_second_process() {
-        let root = tempfile::tempdir().unwrap();
-        let recording = create(root.path());
-        assert!(resume(root.path()).is_none());
-        drop(recording);
-        assert!(resume(root.path()).is_some());
-    }
-
-    #[test]
-    fn the_same_run_is_not_recorded_twice() {
-        let root = tempfile::tempdir().unwrap();
-        let mut recording = create(root.path());
-        append(&mut recording, "a");
-        let error = recording.append(&run("a").0, &[]).unwrap_err().to_string();
-        assert!(error.contains("run a"), "{error}");
-    }
-
-    #[test]
-    fn an_unwritable_place_is_an_error_before_anything_ran() {
-        let root = tempfile::tempdir().unwrap();
-        let file = root.path().join("results");
-        fs::write(&file, "a file, not a directory").unwrap();
-        let made = Recording::create(&file, "sweep", "", "0123456789abcdef", "abc", &machine());
-        assert!(made.unwrap_err().to_string().contains("results"));
-    }
-}
+mod tests;

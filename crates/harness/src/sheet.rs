@@ -1,4 +1,4 @@
-//! A table in three forms: Markdown to read, CSV to compute with, LaTeX to print.
+//! A table in five forms: for a terminal and Markdown to read, CSV and JSON to compute with, LaTeX to print.
 
 mod render;
 

@@ -71,6 +71,15 @@ fn succeeds(folder: &Path, arguments: &[&str]) -> String {
     text(&output.stdout)
 }
 
+/// No line is wider than a terminal of a hundred columns, but for paths, which stay whole; and nothing is coloured.
+#[track_caller]
+fn assert_fits(shown: &str) {
+    for line in shown.lines().filter(|line| !line.contains("results/")) {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+    assert!(!shown.contains('\x1b'), "{shown}");
+}
+
 /// A folder with the tiny experiment, changed by `edits`.
 fn tiny(edits: &[(&str, &str)]) -> TempDir {
     let folder = TempDir::new().unwrap();
@@ -94,7 +103,8 @@ fn recording(folder: &Path) -> PathBuf {
 fn a_sweep_records_reports_replays_and_verifies() {
     let folder = tiny(&[]);
     let shown = succeeds(folder.path(), &["sweep", "tiny.toml"]);
-    assert!(shown.contains("| step"), "{shown}");
+    assert!(shown.contains("step interval=3"), "{shown}");
+    assert_fits(&shown);
     let recording = recording(folder.path());
     let (runs, events) = record::load(&recording).unwrap();
     assert_eq!(runs.len(), 5);
@@ -153,6 +163,15 @@ fn a_sweep_records_reports_replays_and_verifies() {
     assert!(costs.contains("| step | interval=3 |"), "{costs}");
     let shown = succeeds(folder.path(), &["list", "tiny.toml"]);
     assert!(shown.contains("step interval=2"), "{shown}");
+    assert_fits(&shown);
+    let report = succeeds(folder.path(), &["report", path, "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON and nothing else");
+    let shown = report["settings"][0]["configurations"].as_array().unwrap();
+    let shown = shown
+        .iter()
+        .find(|row| row["policy"] == "step" && row["knob"] == 3.0)
+        .unwrap();
+    assert_eq!(shown["psnr_db"].as_f64(), step.psnr_db);
     let listing = succeeds(folder.path(), &["list", "tiny.toml", "--json"]);
     let listing: serde_json::Value = serde_json::from_str(&listing).expect("JSON and nothing else");
     let planned = listing["policies"].as_array().unwrap();
@@ -186,7 +205,8 @@ fn shells_complete_and_manuals_describe_every_verb() {
     let help = succeeds(folder.path(), &["--help"]);
     let (_, listed) = help.split_once("Commands:\n").unwrap();
     let listed = listed.lines().take_while(|line| !line.is_empty());
-    let verbs: Vec<&str> = listed.filter_map(|line| line.split_whitespace().next()).collect();
+    let first = listed.filter(|line| !line.starts_with("   ")); // what a line has no room for stands indented below it
+    let verbs: Vec<&str> = first.filter_map(|line| line.split_whitespace().next()).collect();
     assert!(verbs.contains(&"sweep") && verbs.len() > 10, "{help}");
     let completions = ["bash", "zsh", "fish"].map(|shell| succeeds(folder.path(), &["completions", shell]));
     succeeds(folder.path(), &["man", "pages"]);
@@ -199,28 +219,23 @@ fn shells_complete_and_manuals_describe_every_verb() {
     }
 }
 
-#[test]
-fn an_interrupted_sweep_goes_on_without_repeating_or_losing_a_run() {
-    let folder = tiny(&[]);
+/// Starts a sweep and stops it once its journal has so many lines; returns the journal.
+fn interrupted(folder: &Path, lines: usize) -> PathBuf {
     let program = env!("CARGO_BIN_EXE_mixcache");
     let mut sweep = Command::new(program);
     sweep
         .args(["sweep", "tiny.toml"])
-        .current_dir(folder.path())
+        .current_dir(folder)
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let mut sweep = sweep.spawn().unwrap();
     let began = Instant::now();
-    let lines = || {
-        let journal = std::fs::read_dir(folder.path().join("results/tiny"))
-            .ok()?
-            .next()?
-            .ok()?
-            .path()
-            .join("journal.jsonl");
-        Some(std::fs::read_to_string(journal).ok()?.lines().count())
+    let journal = || {
+        let entry = std::fs::read_dir(folder.join("results/tiny")).ok()?.next()?.ok()?;
+        Some(entry.path().join("journal.jsonl"))
     };
-    while lines().unwrap_or(0) < 3 {
+    let recorded = || Some(std::fs::read_to_string(journal()?).ok()?.lines().count());
+    while recorded().unwrap_or(0) < lines {
         assert!(began.elapsed() < Duration::from_secs(300), "no run was recorded");
         assert!(
             sweep.try_wait().unwrap().is_none(),
@@ -230,13 +245,58 @@ fn an_interrupted_sweep_goes_on_without_repeating_or_losing_a_run() {
     }
     sweep.kill().unwrap();
     sweep.wait().unwrap();
-    let shown = succeeds(folder.path(), &["sweep", "tiny.toml"]);
-    assert!(shown.contains("going on in"), "{shown}");
+    journal().unwrap()
+}
+
+#[test]
+fn an_interrupted_sweep_goes_on_without_repeating_or_losing_a_run() {
+    let folder = tiny(&[]);
+    interrupted(folder.path(), 3);
+    let shown = mixcache(folder.path(), &["sweep", "tiny.toml"]);
+    let told = text(&shown.stderr);
+    assert!(shown.status.success() && told.contains("going on in"), "{told}");
     let (runs, _) = record::load(&recording(folder.path())).unwrap();
     let keys: std::collections::BTreeSet<&str> = runs.iter().map(|run| run.run_key.as_str()).collect();
     assert_eq!((runs.len(), keys.len()), (5, 5));
     // The reference survived the interruption: quality is there for every run but the uncached one.
     assert!(runs.iter().all(|run| run.label == "off" || run.psnr_db.is_some()));
+}
+
+#[test]
+fn a_run_that_failed_is_tried_again_when_its_sweep_goes_on() {
+    let folder = tiny(&[("seeds = [7]", "seeds = [7, 8]")]);
+    // Past the first clip: its uncached latent, which a run of it is compared with, is not at hand any more.
+    let journal = interrupted(folder.path(), 7);
+    let lines = std::fs::read_to_string(&journal).unwrap();
+    let mut lines: Vec<serde_json::Value> = lines
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let is_step = |line: &&mut serde_json::Value| line["run"]["row"]["label"] == "step interval=3";
+    let line = lines.iter_mut().find(is_step).expect("the first clip is done");
+    let psnr_db = line["run"]["row"]["psnr_db"].take();
+    line["run"]["row"]["error"] = "the device was lost".into();
+    line["run"]["events"] = serde_json::json!([]);
+    let text_of = |line: &serde_json::Value| line.to_string() + "\n";
+    std::fs::write(&journal, lines.iter().map(text_of).collect::<String>()).unwrap();
+
+    let shown = mixcache(folder.path(), &["sweep", "tiny.toml", "--json"]);
+    let told = text(&shown.stderr);
+    assert!(told.contains("1 failed") && told.contains("tried again"), "{told}");
+    serde_json::from_str::<serde_json::Value>(&text(&shown.stdout)).expect("JSON and nothing else");
+    let (runs, events) = record::load(&recording(folder.path())).unwrap();
+    assert_eq!(runs.len(), 10);
+    let again: Vec<_> = runs
+        .iter()
+        .filter(|run| run.label == "step interval=3" && run.seed == 7)
+        .collect();
+    assert_eq!((again.len(), &again[0].error), (1, &None));
+    assert_eq!(
+        again[0].psnr_db,
+        psnr_db.as_f64(),
+        "compared with the same uncached clip"
+    );
+    assert!(events.iter().any(|event| event.run_key == again[0].run_key));
 }
 
 /// Runs a sweep that must fail before anything is written, and returns its message.

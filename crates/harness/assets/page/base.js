@@ -179,3 +179,28 @@ function axis(values, from, to, log = false) {
     ticks: ticks.filter((tick) => scale(tick) >= low && scale(tick) <= high),
   };
 }
+
+/// Sorts a table by a column, whose header has a button; asked again, the other way round. `key` is what a row sorts by.
+function sortRows(table, column, key, { largestFirst, word }) {
+  const heads = table.querySelectorAll("th[scope]");
+  const now = heads[column].getAttribute("aria-sort");
+  const descending = now ? now === "ascending" : Boolean(largestFirst);
+  const sign = descending ? -1 : 1;
+  const compare = (a, b) => {
+    const [x, y] = [key(a), key(b)];
+    // What is not known comes last, whichever way.
+    if (x === null || y === null) return (x === null) - (y === null) || a.dataset.place - b.dataset.place;
+    const order = word && typeof x === "string" ? x.localeCompare(y, "en") : x - y;
+    return sign * order || a.dataset.place - b.dataset.place;
+  };
+  const body = table.tBodies[0];
+  body.append(...[...body.rows].sort(compare));
+  heads.forEach((th, i) => {
+    if (i === column) th.setAttribute("aria-sort", descending ? "descending" : "ascending");
+    else th.removeAttribute("aria-sort");
+  });
+}
+
+/// The header cell of a column that can be sorted by.
+const sortableHead = (name, column, word) =>
+  `<th scope="col" class="${word ? "" : "number"}"><button type="button" data-column="${column}">${text(name)}</button></th>`;

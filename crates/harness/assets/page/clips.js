@@ -1,11 +1,12 @@
 // Clips of the selected runs beside the uncached one, all driven by one clock, and how far each frame is off.
 
 const player = { playing: false, frame: 0, speed: 1, gain: null, fitting: 1, since: 0, count: 1, fps: 1, shown: [] };
-const frames = new Map(); // strip -> frames as ImageData
+const frames = new Map(); // strip, and what it adds to -> frames as ImageData
 
-/// The frames of a strip, decoded once.
-async function framesOf(strip, clip) {
-  if (!frames.has(strip)) {
+/// The frames of a strip, decoded once. A policy's strip holds what it adds to the uncached one, modulo 256.
+async function framesOf(strip, clip, reference = null) {
+  const key = `${strip}/${reference}`;
+  if (!frames.has(key)) {
     const image = new Image();
     image.src = page.clips.strips[strip];
     await image.decode();
@@ -13,9 +14,15 @@ async function framesOf(strip, clip) {
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.drawImage(image, 0, 0);
     const cut = Array.from({ length: clip.count }, (_, i) => context.getImageData(0, i * clip.height, clip.width, clip.height));
-    frames.set(strip, cut);
+    if (reference !== null) {
+      const uncached = await framesOf(reference, clip);
+      cut.forEach(({ data }, t) => {
+        for (let i = 0; i < data.length; i++) if (i % 4 < 3) data[i] = (data[i] + uncached[t].data[i]) & 255;
+      });
+    }
+    frames.set(key, cut);
   }
-  return frames.get(strip);
+  return frames.get(key);
 }
 
 /// The power of two at which the differences can be seen in most frames of most clips. One for all: they compare.
@@ -67,7 +74,7 @@ async function drawClips() {
   const uncached = shown.length && { clip: shown[0].clip, strip: shown[0].clip.reference };
   const decoded = await Promise.all([
     ...(uncached ? [framesOf(uncached.strip, uncached.clip)] : []),
-    ...shown.map((s) => framesOf(s.clip.strip, s.clip)),
+    ...shown.map((s) => framesOf(s.clip.strip, s.clip, s.clip.reference)),
   ]);
   if (mine !== drawing) return; // the reader has chosen anew meanwhile
   const figures = shown.map((s) => {

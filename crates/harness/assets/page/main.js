@@ -114,6 +114,7 @@ drawn(["group", "clip"], drawClipChoice);
 drawn(["selected"], drawSelection);
 startTable();
 startPlot();
+startCompared();
 startClips();
 startDecisions();
 drawProvenance();

@@ -16,6 +16,8 @@ function columns() {
     { name: "compute", value: (c) => c.compute, show: (c) => percent(c.compute) },
     { name: "realised", value: (c) => c.realised, show: (c) => percent(c.realised), largestFirst: true, further: true },
     ...qualities,
+    ...(group().configurations.some((c) => c.frechet !== null)
+      ? [{ name: "Fréchet I3D", value: (c) => c.frechet, show: (c) => (c.frechet === null ? "–" : c.frechet.toFixed(2)) }] : []),
     { name: "cache MiB", value: (c) => c.cache_peak_bytes, show: (c) => mebibytes(c.cache_peak_bytes) },
     { name: "reads", value: (c) => c.reads, show: (c) => plain(c.reads), further: true },
     { name: "looks", value: (c) => c.looks, show: (c) => plain(c.looks) },
@@ -29,19 +31,16 @@ function columns() {
   return all.filter((column) => state.allColumns || !column.further);
 }
 
-const sorting = { column: null, descending: false };
-
 function buildTable() {
   const all = columns();
-  const head = all.map((column, i) =>
-    `<th scope="col" class="${column.word ? "" : "number"}"><button type="button" data-column="${i}">${text(column.name)}</button></th>`);
+  const head = all.map((column, i) => sortableHead(column.name, i, column.word));
   const rows = group().configurations.map((c, place) => {
     const cells = all.map((column) => `<td class="${column.word ? "" : "number"}">${column.show(c)}</td>`);
     const pick = `<td class="pick"><span><input type="checkbox" aria-label="select ${text(c.label)}">${swatch(c.series)}</span></td>`;
     return `<tr data-place="${place}">${pick}${cells.join("")}</tr>`;
   });
+  at("frechet").textContent = group().frechet;
   at("table").innerHTML = `<thead><tr><th aria-label="selected"></th>${head.join("")}</tr></thead><tbody>${rows.join("")}</tbody>`;
-  sorting.column = null;
   showRows();
   markSelected();
 }
@@ -65,24 +64,7 @@ function markSelected() {
 
 function sortBy(column) {
   const { value, largestFirst, word } = columns()[column];
-  const again = sorting.column === column;
-  sorting.descending = again ? !sorting.descending : Boolean(largestFirst);
-  sorting.column = column;
-  const sign = sorting.descending ? -1 : 1;
-  const key = (row) => value(configuration(Number(row.dataset.place)));
-  const compare = (a, b) => {
-    const [x, y] = [key(a), key(b)];
-    // What is not known comes last, whichever way.
-    if (x === null || y === null) return (x === null) - (y === null) || a.dataset.place - b.dataset.place;
-    const order = word && typeof x === "string" ? x.localeCompare(y, "en") : x - y;
-    return sign * order || a.dataset.place - b.dataset.place;
-  };
-  const body = at("table").tBodies[0];
-  body.append(...[...body.rows].sort(compare));
-  at("table").querySelectorAll("th[scope]").forEach((th, i) => {
-    if (i === column) th.setAttribute("aria-sort", sorting.descending ? "descending" : "ascending");
-    else th.removeAttribute("aria-sort");
-  });
+  sortRows(at("table"), column, (row) => value(configuration(Number(row.dataset.place))), { largestFirst, word });
 }
 
 function startTable() {

@@ -8,10 +8,10 @@ mod tea;
 use crate::clock::utc_now;
 use crate::dynamics::{Watch, watch};
 use crate::experiment::{Experiment, Variant};
+use crate::progress;
 use crate::runner::{Prepared, Runner, name_of};
 use crate::subject::{Subject, preset};
 use anyhow::{Result, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 use mixcache_core::models::Chain;
 use mixcache_policies::data::{MagRatios, MixCalibration, Moments, TeaCoefficients};
 use mixcache_policies::plan::Signal;
@@ -91,9 +91,8 @@ pub fn calibrate(experiment: &Experiment, what: &[What], probes: usize) -> Resul
     if wants(What::Planned) {
         runs_per_clip += planned::probe_steps(steps).len();
     }
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {elapsed} (ETA {eta})").expect("a valid template");
     let clips = runs.prompts.len() * runs.seeds.len();
-    let bar = ProgressBar::new((clips * runs_per_clip) as u64).with_style(style);
+    let bar = progress::bar(clips * runs_per_clip);
     let tick = || bar.inc(1);
 
     let (mut mix, mut planned) = (mix::Measured::default(), planned::Measured::default());

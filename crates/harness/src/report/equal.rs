@@ -2,7 +2,7 @@
 
 use super::paired::{LPIPS, PSNR, Paired, Quality};
 use super::summary::{Group, Summary};
-use crate::sheet::{Cell, Column, Sheet};
+use crate::sheet::{Cell, Column, Kind, Sheet};
 use crate::stats::{CLIPS_LEAST, Cost, Estimate, Priced};
 
 /// A quality and the values of it at which policies are compared.
@@ -140,18 +140,46 @@ impl Equal {
         })
     }
 
+    /// Its heading.
+    pub fn title(&self) -> String {
+        format!("At equal {}", self.scale.quality.name)
+    }
+
+    /// What stands under one value of [`Equal::sheet`].
+    pub fn words(&self) -> String {
+        format!(
+            "What each policy needs for this {}, read straight between its settings; those that do not reach it are left out. Less \
+             compute, faster: how many times less work or time than the best policy of one granularity that reaches it, with the \
+             95 % interval over {} clips; bold where it leaves out 1 and there are {CLIPS_LEAST} clips or more.",
+            self.scale.quality.name, self.clips
+        )
+    }
+
+    fn is_sure(&self, saving: Estimate) -> bool {
+        self.clips >= CLIPS_LEAST && saving.excludes(1.0)
+    }
+
     fn label(&self, target: f64) -> String {
         format!("{target}{}", self.scale.unit)
     }
 
     /// One row a policy and value that it reaches, to compute with.
     pub fn sheet(&self) -> Sheet {
+        let number = |name: &str, title: &str, digits: usize, unit: &'static str| Column {
+            kind: Kind::Number {
+                scale: 1.0,
+                digits,
+                unit,
+            },
+            ..Column::text(name, title)
+        };
+        let saving = |saving: Option<Estimate>| Cell::from(saving).bold(saving.is_some_and(|s| self.is_sure(s)));
         let columns = vec![
-            Column::number(self.scale.column, self.scale.quality.name, 1),
+            number(self.scale.column, self.scale.quality.name, 1, self.scale.unit),
             Column::text("series", "policy"),
             Column::text("granularities", "granularities"),
             Column::share("compute_fraction", "compute"),
-            Column::number("speedup", "speed-up", 2),
+            number("speedup", "speed-up", 2, "×"),
             Column::text("best_of_one_granularity", "best of one granularity"),
             Column::range("less_compute", "less compute", 2, "×"),
             Column::range("faster", "faster", 2, "×"),
@@ -161,16 +189,17 @@ impl Equal {
                 .policies
                 .iter()
                 .filter_map(move |policy| Some((policy, policy.needs[place].as_ref()?)));
+            let saving = &saving;
             reaching.map(move |(policy, need)| {
                 vec![
                     target.into(),
                     policy.name.as_str().into(),
                     policy.role.into(),
-                    need.compute.into(),
+                    Cell::from(need.compute).bold(need.is_best),
                     need.speedup.into(),
                     need.best.as_str().into(),
-                    need.less_compute.into(),
-                    need.faster.into(),
+                    saving(need.less_compute),
+                    saving(need.faster),
                 ]
             })
         });
@@ -180,25 +209,25 @@ impl Equal {
 
     /// What each needs, and how much less than the best of one granularity, to read: a column a value.
     pub fn markdown(&self) -> String {
-        let name = self.scale.quality.name;
         let needs = |need: &Need| {
             let text = format!("{:.0} %, {:.2}×", 100.0 * need.compute, need.speedup);
             Cell::from(text).bold(need.is_best)
         };
         let saving = |of: fn(&Need) -> Option<Estimate>| {
             move |need: &Need| match of(need) {
-                Some(saving) => Cell::from(saving).bold(self.clips >= CLIPS_LEAST && saving.excludes(1.0)),
+                Some(saving) => Cell::from(saving).bold(self.is_sure(saving)),
                 None => "best".into(),
             }
         };
         format!(
-            "\n### At equal {name}\n\nCompute that each policy needs, and its speed-up, read straight between its settings{}; – where \
+            "\n### {}\n\nCompute that each policy needs, and its speed-up, read straight between its settings{}; – where \
              they do not reach. Bold: least compute of the policies of one granularity that reach it, which reuse steps, branches or parts of \
              blocks alone, by what their kind may do; controls, what is amended and what is told the clip are no candidates.\n\n{}\n\
              How many times less each computes than that best, with the 95 % interval over {} clips: bold where it leaves out 1 \
              and there are {CLIPS_LEAST} clips or more. The best is chosen on the same clips, which favours it.\n\n{}\n\
              The same in measured time, which holds the noise of the clock.\n\n{}",
-            if name == LPIPS.name {
+            self.title(),
+            if self.scale.quality.name == LPIPS.name {
                 " on a logarithmic scale"
             } else {
                 ""

@@ -3,6 +3,7 @@
 mod axis;
 mod chart;
 mod compare;
+mod comparisons;
 mod curves;
 mod draw;
 pub mod dynamics;
@@ -15,6 +16,7 @@ mod paired;
 pub mod scaling;
 mod scatter;
 mod share;
+mod shown;
 mod summary;
 mod table;
 
@@ -50,7 +52,7 @@ pub fn write(directory: &Path) -> Result<Report> {
     let folder = folder(directory)?;
     let groups = summarise(&runs);
 
-    let mut files = Vec::new();
+    let (mut files, mut compared) = (Vec::new(), Vec::new());
     let mut page = prose.heading(&runs[0].experiment);
     page += &format!("Made from {} by `{}`.\n", count(&runs), command(directory));
     for (number, group) in groups.iter().enumerate() {
@@ -71,25 +73,16 @@ pub fn write(directory: &Path) -> Result<Report> {
         page += &frechet::words(group);
         files.push(save(&folder, &format!("table{suffix}.md"), &sheet.markdown())?);
         files.push(save(&folder, &format!("table{suffix}.csv"), &sheet.csv()?)?);
-        if let Some(compared) = compare::Compared::new(group) {
-            let comparisons = compared.comparisons();
-            let named = ["compared", "compared-with-mixcache"].iter().zip(comparisons);
-            let tables = named.chain(compared.ranks().map(|ranks| (&"ranks", ranks)));
-            for (stem, (title, words, sheet)) in tables {
-                page += &format!("\n### {title}\n\n{words}\n\n{}", sheet.markdown());
-                files.push(save(&folder, &format!("{stem}{suffix}.csv"), &sheet.csv()?)?);
-            }
+        let tables = comparisons::of(group);
+        for table in &tables {
+            page += &table.markdown;
+            files.push(save(
+                &folder,
+                &format!("{}{suffix}.csv", table.stem),
+                &table.sheet.csv()?,
+            )?);
         }
-        for equal in equal::of(group) {
-            page += &equal.markdown();
-            let name = format!("{}{suffix}.csv", equal.stem);
-            files.push(save(&folder, &name, &equal.sheet().csv()?)?);
-        }
-        if let Some(shares) = share::Shares::of(group) {
-            page += &shares.markdown();
-            let name = format!("share-of-gain{suffix}.csv");
-            files.push(save(&folder, &name, &shares.sheet().csv()?)?);
-        }
+        compared.push(tables);
     }
     page += table::LEGEND;
     let mut shown = Vec::new();
@@ -101,7 +94,7 @@ pub fn write(directory: &Path) -> Result<Report> {
     page += &failures(&runs);
     let page = save(&folder, "report.md", &page)?;
     files.push(page.clone());
-    let html = page::html(directory, &prose, &runs, &events, &groups)?;
+    let html = page::html(directory, &prose, &runs, &events, &groups, &compared)?;
     let html = save(&folder, "index.html", &html)?;
     files.push(html.clone());
     Ok(Report {

@@ -88,6 +88,15 @@ impl Shares {
         Sheet { columns, rows }
     }
 
+    /// What stands under one compute of [`Shares::sheet`].
+    pub fn words(&self) -> String {
+        format!(
+            "(PSNR of the policy − PSNR of the best control) / (PSNR of the upper line − PSNR of the best control) at this compute, with \
+             the 95 % interval over {} clips. The upper line is an estimate of what could be reached, no bound: a share may exceed 1.",
+            self.clips
+        )
+    }
+
     /// The shares to read: a column a compute, the upper line and the best control above.
     pub fn markdown(&self) -> String {
         let mut computes: Vec<f64> = self.rows.iter().map(|row| row.compute).collect();

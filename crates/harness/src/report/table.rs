@@ -76,6 +76,40 @@ fn row(s: &Summary, group: &Group) -> Vec<Cell> {
     ]
 }
 
+/// The fewest columns that answer what a policy gains and costs, for a terminal.
+pub fn brief(group: &Group) -> Sheet {
+    let columns = vec![
+        Column::text("policy", "policy"),
+        Column::share("compute_fraction", "compute"),
+        Column::estimate("speedup", "speed-up", 2, "×"),
+        Column::estimate("psnr_db", "PSNR dB", 2, ""),
+        Column::number("lpips", "LPIPS", 4),
+        Column::estimate("latent_rel_l2", "latent error", 4, ""),
+        Column::mib("cache_peak_bytes", "cache MiB"),
+        Column::number("reads", "reads", 0),
+        Column::number("failures", "failed", 0),
+    ];
+    let has_frames = group.summaries.iter().any(|s| s.psnr_db.is_some());
+    let row = |s: &Summary| {
+        vec![
+            match s.is_upper {
+                true => format!("{UPPER_LINE}: {}", s.label).into(),
+                false => s.label.clone().into(),
+            },
+            s.compute_fraction.into(),
+            s.speedup.into(),
+            s.psnr_db.into(),
+            s.lpips.map(|lpips| lpips.value).into(),
+            s.latent_rel_l2.filter(|_| !has_frames).into(),
+            s.cache_peak_bytes.map(|bytes| bytes as f64).into(),
+            s.reads.into(),
+            (s.failures > 0).then_some(s.failures as f64).into(),
+        ]
+    };
+    let rows = group.summaries.iter().map(row).collect();
+    Sheet { columns, rows }
+}
+
 /// The line that says what seconds are compared with, and how sure they are.
 pub fn baseline(group: &Group) -> String {
     let off = group.summaries.iter().filter(|summary| summary.is_off()).count();

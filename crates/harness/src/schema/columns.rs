@@ -290,7 +290,7 @@ pub fn markdown() -> String {
          (`UPDATE_SCHEMA=1 cargo test --release` rewrites this file).\n\n\
          A recording is a directory: `experiment.toml` (what was asked for), `machine.json` (the host), \
          `runs.parquet`, `events.parquet`. While it is being made, `journal.jsonl` stands in for the two \
-         Parquet files. A number that is not finite is recorded as null. A column that may be null may also be \
+         Parquet files; of a run that failed and was tried again its last line counts. A number that is not finite is recorded as null. A column that may be null may also be \
          absent, as in recordings older than the column.\n",
     );
     table(&mut text, "runs.parquet: one row a run", RUN_COLUMNS);

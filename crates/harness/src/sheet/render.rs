@@ -2,7 +2,9 @@
 
 use super::{Cell, Column, Kind, Sheet, Value};
 use crate::stats::Estimate;
+use crate::terminal::{self, Side};
 use anyhow::Result;
+use serde_json::{Map, json};
 use std::collections::BTreeMap;
 
 impl Sheet {
@@ -82,6 +84,28 @@ impl Sheet {
         text + "\\bottomrule\n\\end{tabular}\n"
     }
 
+    /// The table for a terminal, without its links. Columns in which no row says anything are left out.
+    pub fn terminal(&self) -> String {
+        let shown = self.shown();
+        let side = |i: usize| if self.is_text(i) { Side::Left } else { Side::Right };
+        let heads: Vec<_> = shown
+            .iter()
+            .map(|&i| (self.columns[i].title.as_str(), side(i)))
+            .collect();
+        let cells = |row: &Vec<Cell>| shown.iter().map(|&i| row[i].text(self.columns[i].kind)).collect();
+        terminal::table(&heads, self.rows.iter().map(cells))
+    }
+
+    /// All columns as an array of objects, under their names in CSV, the ends of intervals apart.
+    pub fn json(&self) -> serde_json::Value {
+        let object = |row: &Vec<Cell>| -> serde_json::Value {
+            let cells = row.iter().zip(&self.columns);
+            let fields = cells.flat_map(|(cell, column)| column.csv_names().into_iter().zip(cell.json_values()));
+            fields.collect::<Map<_, _>>().into()
+        };
+        self.rows.iter().map(object).collect()
+    }
+
     /// Places of the columns that are read and in which some row says something.
     fn shown(&self) -> Vec<usize> {
         let says = |i: &usize| self.rows.iter().any(|row| row[*i].value != Value::Missing);
@@ -148,6 +172,18 @@ impl Cell {
                 };
                 let spread = interval.map(|(low, high)| format!(" ± {:.digits$}", (high - low) / 2.0));
                 plain(*value, digits, unit) + &spread.unwrap_or_default()
+            }
+        }
+    }
+    /// Value and the ends of its interval, as many as there may be.
+    fn json_values(&self) -> [serde_json::Value; 3] {
+        match &self.value {
+            Value::Missing => [json!(null), json!(null), json!(null)],
+            Value::Text(text) => [json!(text), json!(null), json!(null)],
+            Value::Number(value) => [json!(value), json!(null), json!(null)],
+            Value::Estimate(Estimate { value, interval }) => {
+                let (low, high) = interval.unzip();
+                [json!(value), json!(low), json!(high)]
             }
         }
     }

@@ -65,3 +65,33 @@ fn latex_prints_awkward_letters_as_they_stand() {
                     3.0 [-0.2, 4.0] & 62 \\% \\\\\noff & -- & -- & 100 \\% \\\\\n\\bottomrule\n\\end{tabular}\n";
     assert_eq!(sheet().latex(), expected);
 }
+
+#[test]
+fn json_keeps_every_column_by_its_name_in_csv() {
+    let json = sheet().json();
+    assert_eq!(
+        (&json[0]["speedup"], &json[0]["speedup_high"]),
+        (&1.5.into(), &1.75.into())
+    );
+    assert_eq!(
+        (&json[0]["policy"], &json[0]["series"]),
+        (&"a_b | 50 %".into(), &"a".into())
+    );
+    assert!(json[1]["speedup"].is_null() && json[1]["speedup_low"].is_null());
+    assert_eq!(json[0].as_object().unwrap().len(), 10, "{json}");
+}
+
+#[test]
+fn a_terminal_shows_what_markdown_shows_without_its_marks() {
+    let shown = sheet().terminal();
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines.len(), 4, "{shown}");
+    assert_eq!(
+        lines[0].split_whitespace().collect::<Vec<_>>(),
+        ["policy", "speed-up", "gained", "compute"]
+    );
+    assert!(
+        lines[2].contains("1.50× ± 0.25") && !shown.contains("**") && !shown.contains("mini"),
+        "{shown}"
+    );
+}

@@ -3,12 +3,12 @@
 use super::{Chosen, write_csv};
 use crate::dynamics::{averages, watch};
 use crate::experiment::Variant;
+use crate::progress;
 use crate::report::dynamics as picture;
 use crate::runner::Runner;
 use crate::schema::guidance_in_words;
 use crate::subject::Subject;
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressStyle};
 use mixcache_core::mini;
 use std::path::PathBuf;
 
@@ -29,8 +29,7 @@ pub fn run(args: Args) -> Result<()> {
     let runner = Runner::new(&experiment, &subject);
     let steps = experiment.sampler.steps;
     let (runs, mut readings) = (&experiment.runs, vec![]);
-    let bar = ProgressBar::new((runs.prompts.len() * runs.seeds.len()) as u64)
-        .with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} {elapsed} (ETA {eta})").expect("valid"));
+    let bar = progress::bar(runs.prompts.len() * runs.seeds.len());
     let mut sigmas = vec![];
     for prompt in &runs.prompts {
         for &seed in &runs.seeds {

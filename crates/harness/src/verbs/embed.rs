@@ -2,10 +2,10 @@
 
 use crate::clock::utc_now;
 use crate::experiment::Experiment;
+use crate::progress;
 use crate::subject::{dtype, sizes_of};
 use anyhow::{Context, Result, ensure};
 use burn::tensor::FloatDType;
-use indicatif::ProgressBar;
 use mixcache_core::device;
 use mixcache_core::text::{TextEncoders, TextStates};
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ pub(super) fn write(
         "`--dtype {stored_in}`: text states are stored in f32 or bf16"
     );
     let encoders = TextEncoders::open(&config, weights, &device::open(device)?)?;
-    let bar = ProgressBar::new(encoders.blocks() as u64);
+    let bar = progress::bar(encoders.blocks());
     let encoded = encoders.encode(prompts, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     let encoded: Vec<_> = prompts.iter().cloned().zip(encoded).collect();

@@ -7,6 +7,7 @@ use crate::memory::Need;
 use crate::runner::Runner;
 use crate::schema::guidance_in_words;
 use crate::subject::Subject;
+use crate::terminal::{self, Side};
 use anyhow::Result;
 use mixcache_core::models::Chain;
 use mixcache_core::tensors::Latent;
@@ -79,11 +80,10 @@ enum Predicted {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
-    if args.json {
-        let listing = listing(&args.chosen.settle_silently()?)?;
-        println!("{}", serde_json::to_string_pretty(&listing)?);
-    } else {
-        print(&listing(&args.chosen.settle()?)?);
+    let listing = listing(&args.chosen.settle_for(args.json)?)?;
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&listing)?),
+        false => print(&listing),
     }
     Ok(())
 }
@@ -165,35 +165,38 @@ impl Planned {
         }
     }
 
-    fn print(&self) {
-        let label = &self.label;
-        match &self.costs {
-            Predicted::CannotRun { error } => println!("{:>52}  {label}: cannot run: {error}", ""),
-            Predicted::Runs {
-                cache_claimed_bytes,
-                decided,
-                compute_fraction,
-                flops,
-                denoise_s,
-                reads,
-            } => {
-                let mib = *cache_claimed_bytes as f64 / (1u64 << 20) as f64;
-                let upper = if *decided { " " } else { "≤" };
-                let reads = reads.map_or("?".into(), |reads| reads.to_string());
-                println!(
-                    "{mib:>12.2} {upper}{compute_fraction:>8.3} {upper}{:>11.3} {upper}{denoise_s:>8.1} {reads:>6}  {label}",
-                    flops / 1e12
-                );
-            }
-        }
+    /// What stands in its row.
+    fn cells(&self) -> Option<Vec<String>> {
+        let Predicted::Runs {
+            cache_claimed_bytes,
+            decided,
+            compute_fraction,
+            flops,
+            denoise_s,
+            reads,
+        } = &self.costs
+        else {
+            return None;
+        };
+        let upper = if *decided { "" } else { "≤ " };
+        Some(vec![
+            self.label.clone(),
+            format!("{:.2}", *cache_claimed_bytes as f64 / (1u64 << 20) as f64),
+            format!("{upper}{compute_fraction:.3}"),
+            format!("{upper}{:.3}", flops / 1e12),
+            format!("{upper}{denoise_s:.1}"),
+            reads.map_or("?".into(), |reads| reads.to_string()),
+        ])
     }
 }
 
 fn print(listing: &Listing) {
-    println!("{}", listing.title);
-    println!("memory: {}", listing.memory);
-    println!(
-        "{}, {} parameters; {} frames of {}×{}; {} steps; guidance {}; device {}",
+    terminal::say(&format!(
+        "{}\nmemory: {}\n{}, {} parameters; {} frames of {}×{}; {} steps; guidance {}; device {}\n\
+         {} prompts × {} seeds × {} repeats\n\
+         time is predicted from two blocks of the model, which run at {:.1} GFLOP/s here\n",
+        listing.title,
+        listing.memory,
         listing.model,
         listing.parameters,
         listing.frames,
@@ -201,24 +204,30 @@ fn print(listing: &Listing) {
         listing.height,
         listing.steps,
         guidance_in_words(listing.guidance.into(), listing.true_cfg.map(f64::from)),
-        listing.device
-    );
-    println!(
-        "{} prompts × {} seeds × {} repeats",
-        listing.prompts, listing.seeds, listing.repeats
-    );
-    println!(
-        "time is predicted from two blocks of the model, which run at {:.1} GFLOP/s here\n",
+        listing.device,
+        listing.prompts,
+        listing.seeds,
+        listing.repeats,
         listing.flops_per_s / 1e9
-    );
+    ));
+    let heads = [
+        ("policy", Side::Left),
+        ("cache MiB", Side::Right),
+        ("compute", Side::Right),
+        ("TFLOP", Side::Right),
+        ("seconds", Side::Right),
+        ("reads", Side::Right),
+    ];
     println!(
-        "{:>12} {:>9} {:>12} {:>9} {:>6}  policy",
-        "cache MiB", "compute", "TFLOP", "seconds", "reads"
+        "\n{}\n",
+        terminal::table(&heads, listing.policies.iter().filter_map(Planned::cells))
     );
     for planned in &listing.policies {
-        planned.print();
+        if let Predicted::CannotRun { error } = &planned.costs {
+            terminal::say_item(&format!("{}: cannot run: {error}\n\n", planned.label));
+        }
     }
-    println!("\nat most {:.1} minutes in all", listing.total_s / 60.0);
+    println!("at most {:.1} minutes in all", listing.total_s / 60.0);
 }
 
 /// Operations a second of two blocks of the model's width on its device.

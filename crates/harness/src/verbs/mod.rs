@@ -23,6 +23,7 @@ pub mod verify;
 
 use crate::experiment::Experiment;
 use crate::subject::settle;
+use crate::terminal;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -89,23 +90,25 @@ impl Means {
 /// Says first what was substituted.
 fn announce(experiment: &Experiment) {
     if !experiment.substituted.is_empty() {
-        println!("SUBSTITUTED: {}\n", experiment.substituted);
+        terminal::say(&format!("SUBSTITUTED: {}\n\n", experiment.substituted));
     }
 }
 
 impl Chosen {
     /// Reads the experiment, applies the options, and settles what will run. Says first what was substituted.
     pub fn settle(&self) -> Result<Experiment> {
-        let experiment = self.settle_silently()?;
-        announce(&experiment);
-        Ok(experiment)
+        self.settle_for(false)
     }
 
-    /// The same for a caller that says itself what was substituted.
-    fn settle_silently(&self) -> Result<Experiment> {
+    /// The same; where JSON is printed, nothing else is, and the JSON says what was substituted.
+    fn settle_for(&self, json: bool) -> Result<Experiment> {
         let experiment = Experiment::read(&Experiment::find(&self.experiment)?)?;
         let settled = self.means.settle(experiment)?;
-        Ok(settled.narrowed(self.full, self.prompts, self.seeds))
+        let experiment = settled.narrowed(self.full, self.prompts, self.seeds);
+        if !json {
+            announce(&experiment);
+        }
+        Ok(experiment)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `mixcache parity`: our numbers against those of the reference implementations.
 
-use crate::parity::{Verdict, compare, tokenizers};
+use crate::parity::{Finding, Verdict, compare, tokenizers};
+use crate::terminal::{self, Side};
 use anyhow::{Result, bail};
 use std::path::PathBuf;
 
@@ -23,22 +24,26 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(folder) = &args.tokenizers {
         findings.extend(tokenizers::compare(&args.folder, folder)?);
     }
-    let width = findings.iter().map(|f| f.case.len()).max().unwrap_or(0);
-    println!(
-        "{:<11} {:<width$} {:>9} {:>9}  quantity",
-        "verdict", "case", "error", "allowed"
-    );
-    for finding in &findings {
-        let (case, quantity) = (&finding.case, &finding.quantity);
-        match &finding.verdict {
+    let row = |finding: &Finding| {
+        let (verdict, error, allowed, quantity) = match &finding.verdict {
             Verdict::Measured { error, tolerance } => {
                 let verdict = if finding.is_failure() { "DIFFERS" } else { "equal" };
-                println!("{verdict:<11} {case:<width$} {error:>9.1e} {tolerance:>9.1e}  {quantity}");
+                let [error, allowed] = [error, tolerance].map(|value| format!("{value:.1e}"));
+                (verdict, error, allowed, finding.quantity.clone())
             }
-            Verdict::NotCovered(why) => println!("{:<11} {case:<width$} {:>9} {:>9}  {why}", "not covered", "", ""),
-            Verdict::Failed(why) => println!("{:<11} {case:<width$} {:>9} {:>9}  {why}", "FAILED", "", ""),
-        }
-    }
+            Verdict::NotCovered(why) => ("not covered", String::new(), String::new(), why.clone()),
+            Verdict::Failed(why) => ("FAILED", String::new(), String::new(), why.clone()),
+        };
+        vec![verdict.to_string(), finding.case.clone(), error, allowed, quantity]
+    };
+    let heads = [
+        ("verdict", Side::Left),
+        ("case", Side::Left),
+        ("error", Side::Right),
+        ("allowed", Side::Right),
+        ("quantity", Side::Left),
+    ];
+    println!("{}", terminal::table(&heads, findings.iter().map(row)));
     let failures = findings.iter().filter(|finding| finding.is_failure()).count();
     let skipped = findings
         .iter()

@@ -8,12 +8,17 @@ use std::path::PathBuf;
 pub struct Args {
     /// Folder of the recording, e.g. results/mini/2026-01-31-1a2b3c4d.
     recording: PathBuf,
+    /// Print the table as JSON, with every column.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
     let report = crate::report::write(&args.recording)?;
-    println!("{}", report.page.display());
-    println!("{}", report.html.display());
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&report.json())?),
+        false => report.show(),
+    }
     Ok(())
 }

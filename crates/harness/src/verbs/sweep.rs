@@ -1,20 +1,22 @@
 //! `mixcache sweep`: run every policy of an experiment, record, report.
 
 use super::Chosen;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, Variant};
 use crate::machine::Machine;
 use crate::metrics::Frames;
 use crate::metrics::i3d::{self, I3d};
+use crate::progress;
 use crate::record::Recording;
 use crate::runner::{Cell, Reference, Runner};
 use crate::schema::RunRow;
 use crate::subject::Subject;
 use crate::{report, video};
 use anyhow::{Context, Result, bail, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 use mixcache_core::weights::Weights;
 use safetensors::tensor::{Dtype, TensorView};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Run every policy of an experiment; write Parquet, plots and tables.
 #[derive(clap::Args, Debug)]
@@ -30,11 +32,14 @@ pub struct Args {
     /// Start anew even if an unfinished recording of the same experiment could go on.
     #[arg(long)]
     fresh: bool,
+    /// Print the table as JSON, with every column, and nothing else.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
-    let experiment = args.chosen.settle()?;
+    let experiment = args.chosen.settle_for(args.json)?;
     let subject = Subject::load(&experiment)?;
     let mut runner = Runner::new(&experiment, &subject);
     runner.check()?;
@@ -43,50 +48,48 @@ pub fn run(args: Args) -> Result<()> {
     }
     let root = args.results.join(&experiment.name);
     let mut recording = open(&experiment, &root, args.fresh)?;
-    let mut group = Group::new(&subject, recording.directory());
+    let mut group = Group::new(&runner, &subject, recording.directory());
     let cells = runner.cells();
     warm_up(&runner, &cells[0], experiment.runs.warmup_steps)?;
-    let bar = progress(cells.len() as u64);
+    let mut progress = progress::Sweep::over(&cells);
     let mut failures = 0;
     for cell in &cells {
-        bar.set_message(cell.variant.label.clone());
-        let key = runner.row(cell).run_key;
-        if !recording.finished().contains(&key) {
-            let reference = group.reference(cell);
-            let (row, events, made) = runner.measure(cell, reference);
-            tell(&bar, &row);
-            failures += row.error.is_some() as usize;
-            if let Some(made) = made {
-                write_video(&experiment, &subject, cell, &made, reference, recording.directory())?;
-                group.offer(cell, made)?;
-            }
-            recording.append(&row, &events)?;
+        let (label, key) = (&cell.variant.label, runner.row(cell).run_key);
+        if recording.finished().contains(&key) {
+            progress.end(label, None);
+            continue;
         }
-        bar.inc(1);
+        progress.begin(label, recording.failed().contains(&key));
+        let start = Instant::now();
+        let reference = group.reference(cell, recording.finished())?;
+        let (row, events, made) = runner.measure(cell, reference);
+        tell(&progress, &row);
+        failures += row.error.is_some() as usize;
+        if let Some(made) = made {
+            write_video(&experiment, &subject, cell, &made, reference, recording.directory())?;
+            group.offer(cell, made)?;
+        }
+        recording.append(&row, &events)?;
+        progress.end(label, Some(start.elapsed()));
     }
-    bar.finish_and_clear();
+    progress.finish();
     let folder = recording.finish()?;
     // It only served a resume; a leftover does no harm.
     let _ = std::fs::remove_file(&group.path);
     let report = report::write(&folder)?;
-    for table in report
-        .files
-        .iter()
-        .filter(|file| file.extension().is_some_and(|e| e == "md") && **file != report.page)
-    {
-        println!("{}", std::fs::read_to_string(table)?);
-    }
-    println!("recorded in {}", folder.display());
-    println!("report      {}", report.page.display());
-    println!("to explore  {}", report.html.display());
-    match failures {
-        0 => Ok(()),
-        n if n == cells.len() => bail!("all {n} runs failed: see the column `error`"),
-        n => {
-            println!("{n} of {} runs failed: see the column `error`", cells.len());
-            Ok(())
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&report.json())?),
+        false => {
+            report.show();
+            println!("recorded in {}", folder.display());
         }
     }
+    match failures {
+        0 => {}
+        n if n == cells.len() => bail!("all {n} runs failed: see the column `error`"),
+        n => eprintln!("{n} of {} runs failed: see the column `error`", cells.len()),
+    }
+    Ok(())
 }
 
 /// I3D, where the experiment makes clips that it can see.
@@ -108,11 +111,12 @@ fn network(path: &Path, experiment: &Experiment, subject: &Subject) -> Result<I3
 fn open(experiment: &Experiment, root: &Path, fresh: bool) -> Result<Recording> {
     let (hash, revision, machine) = (experiment.hash(), env!("MIXCACHE_GIT_REVISION"), Machine::detect());
     if !fresh && let Some(recording) = Recording::resume(root, &hash, revision, &machine)? {
-        println!(
-            "going on in {}: {} runs are done",
-            recording.directory().display(),
-            recording.finished().len()
-        );
+        let again = match recording.failed().len() {
+            0 => String::new(),
+            n => format!(", {n} failed (or what they are compared with did) and will be tried again"),
+        };
+        let (folder, done) = (recording.directory().display(), recording.finished().len());
+        eprintln!("going on in {folder}: {done} runs are done{again}");
         return Ok(recording);
     }
     Recording::create(root, &experiment.name, &experiment.text, &hash, revision, &machine)
@@ -128,36 +132,31 @@ fn warm_up(runner: &Runner, cell: &Cell, steps: usize) -> Result<()> {
     Ok(())
 }
 
-fn progress(cells: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {elapsed} (ETA {eta}) {msg:32!}");
-    ProgressBar::new(cells).with_style(style.expect("a valid template"))
-}
-
-fn tell(bar: &ProgressBar, row: &RunRow) {
+fn tell(progress: &progress::Sweep, row: &RunRow) {
     if let Some(error) = &row.error {
-        bar.suspend(|| {
-            eprintln!(
-                "{} (prompt {}, seed {}): {error}",
-                row.label, row.prompt_index, row.seed
-            )
-        });
+        progress.say(&format!(
+            "{} (prompt {}, seed {}): {error}",
+            row.label, row.prompt_index, row.seed
+        ));
     }
     if !row.warnings.is_empty() && row.prompt_index == 0 && row.repeat == 0 {
-        bar.suspend(|| eprintln!("{}: {}", row.label, row.warnings));
+        progress.say(&format!("{}: {}", row.label, row.warnings));
     }
 }
 
 /// The uncached run that the others of its prompt, seed and repeat are compared with. Its latent is
 /// kept on disk, so that a resumed sweep finds it.
 struct Group<'a> {
+    runner: &'a Runner<'a>,
     subject: &'a Subject,
     path: PathBuf,
     current: Option<(String, Reference)>,
 }
 
 impl<'a> Group<'a> {
-    fn new(subject: &'a Subject, folder: &Path) -> Group<'a> {
+    fn new(runner: &'a Runner<'a>, subject: &'a Subject, folder: &Path) -> Group<'a> {
         Group {
+            runner,
             subject,
             path: folder.join("reference.safetensors.tmp"),
             current: None,
@@ -166,12 +165,23 @@ impl<'a> Group<'a> {
     fn name(cell: &Cell) -> String {
         format!("prompt {}, seed {}, repeat {}", cell.prompt, cell.seed, cell.repeat)
     }
-    fn reference(&mut self, cell: &Cell) -> Option<&Reference> {
+    /// None for an uncached run that is to be recorded, and where it failed.
+    fn reference(&mut self, cell: &Cell, finished: &BTreeSet<String>) -> Result<Option<&Reference>> {
         let name = Group::name(cell);
         if self.current.as_ref().is_none_or(|(current, _)| *current != name) {
             self.current = self.on_disk(&name).map(|reference| (name, reference));
         }
-        self.current.as_ref().map(|(_, reference)| reference)
+        let off = Cell {
+            variant: Variant::off(),
+            ..cell.clone()
+        };
+        // The file holds that of the last clip. A run of an earlier one, tried again, needs it made anew: the same bits.
+        if self.current.is_none() && finished.contains(&self.runner.row(&off).run_key) {
+            let (row, _, made) = self.runner.measure(&off, None);
+            let made = made.with_context(|| row.error.unwrap_or_default());
+            self.offer(&off, made.context("the uncached run was recorded, and now fails")?)?;
+        }
+        Ok(self.current.as_ref().map(|(_, reference)| reference))
     }
     fn on_disk(&self, name: &str) -> Option<Reference> {
         let latent = Weights::open(&self.path).ok()?.floats(name)?;

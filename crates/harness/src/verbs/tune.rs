@@ -5,7 +5,10 @@ use crate::experiment::{Experiment, Variant};
 use crate::runner::{Cell, Reference, Runner};
 use crate::schema::RunRow;
 use crate::subject::Subject;
+use crate::terminal;
 use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
+use serde_json::json;
 use std::collections::HashMap;
 
 /// Find the value of a policy's knob for a target: a bracketed search with real runs.
@@ -21,6 +24,9 @@ pub struct Args {
     /// Values of the knob to try at most.
     #[arg(long, default_value_t = 10)]
     tries: usize,
+    /// Print what was tried and found as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args, Debug)]
@@ -83,7 +89,7 @@ impl Aim {
 }
 
 /// What a value of the knob gave, over the clips.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 struct Tried {
     knob: f64,
     values: Vec<f64>,
@@ -104,21 +110,26 @@ impl Tried {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
-    let experiment = args.chosen.settle()?;
+    let experiment = args.chosen.settle_for(args.json)?;
     let aim = Aim::of(&args.target);
     let family = family(&experiment, &args.policy)?;
     let subject = Subject::load(&experiment)?;
     let runner = Runner::new(&experiment, &subject);
     let mut references = HashMap::new();
+    // On its way it speaks to people, whoever reads the outcome.
+    let tell = |line: String| match args.json {
+        true => eprintln!("{line}"),
+        false => terminal::say(&line),
+    };
     let mut measure = |knob: f64| -> Result<Tried> {
         let tried = measure(&runner, &experiment, &family[0], knob, aim, &mut references)?;
         let (mean, error) = (tried.mean(), tried.error());
-        println!(
+        tell(format!(
             "{} = {knob:<10} {mean:8.3} ± {error:.3} {}, compute {:.1} %",
             knob_name(&family[0]),
             aim.unit(),
             100.0 * tried.compute
-        );
+        ));
         Ok(tried)
     };
     let knobs: Vec<f64> = family
@@ -126,8 +137,28 @@ pub fn run(args: Args) -> Result<()> {
         .filter_map(|variant| variant.knob.as_ref().map(|knob| knob.1))
         .collect();
     let whole = whole_numbers(&family[0])?;
-    let tried = search(&knobs, whole, aim, args.tries, &mut measure)?;
-    println!("{}", verdict(&family[0], &tried, aim));
+    let tried = search(&knobs, whole, aim, args.tries, &tell, &mut measure)?;
+    let (best, notes) = (nearest(&tried, aim), notes(&family[0], &tried, aim));
+    if args.json {
+        let found = json!({
+            "policy": family[0].series,
+            "knob_name": knob_name(&family[0]),
+            "target": aim.target(),
+            "unit": aim.unit(),
+            "is_met": aim.is_met_by(best.mean()),
+            "substituted": experiment.substituted,
+            "best": best,
+            "notes": notes,
+            "tried": tried,
+        });
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    } else {
+        println!();
+        terminal::say(&verdict(&family[0], best, aim));
+        for note in notes {
+            terminal::say_item(&note);
+        }
+    }
     Ok(())
 }
 
@@ -229,6 +260,7 @@ fn search(
     whole: bool,
     aim: Aim,
     tries: usize,
+    tell: &dyn Fn(String),
     measure: &mut dyn FnMut(f64) -> Result<Tried>,
 ) -> Result<Vec<Tried>> {
     let low = listed.iter().copied().fold(f64::INFINITY, f64::min);
@@ -268,7 +300,7 @@ fn search(
         match measure(next) {
             Ok(found) => tried.push(found),
             Err(reason) if crosses.is_none() => {
-                println!("stopped at the edge of the knob: {reason:#}");
+                tell(format!("stopped at the edge of the knob: {reason:#}"));
                 break;
             }
             Err(reason) => return Err(reason),
@@ -278,24 +310,31 @@ fn search(
     Ok(tried)
 }
 
-/// What was found, and what to beware of.
-fn verdict(variant: &Variant, tried: &[Tried], aim: Aim) -> String {
+/// What came nearest to the target.
+fn nearest(tried: &[Tried], aim: Aim) -> &Tried {
     let distance = |t: &&Tried| (t.mean() - aim.target()).abs();
-    let best = tried
-        .iter()
-        .min_by(|a, b| distance(a).total_cmp(&distance(b)))
-        .expect("two were tried");
-    let name = knob_name(variant);
-    let mut lines = vec![format!(
-        "\n{}: {name} = {} gives {:.3} ± {:.3} {} (asked {}), compute {:.1} %",
+    let best = tried.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+    best.expect("two were tried")
+}
+
+/// What was found.
+fn verdict(variant: &Variant, best: &Tried, aim: Aim) -> String {
+    format!(
+        "{}: {} = {} gives {:.3} ± {:.3} {} (asked {}), compute {:.1} %",
         variant.series,
+        knob_name(variant),
         best.knob,
         best.mean(),
         best.error(),
         aim.unit(),
         aim.target(),
         100.0 * best.compute
-    )];
+    )
+}
+
+/// What to beware of.
+fn notes(variant: &Variant, tried: &[Tried], aim: Aim) -> Vec<String> {
+    let (name, best, mut lines) = (knob_name(variant), nearest(tried, aim), vec![]);
     if !aim.is_met_by(best.mean()) {
         lines.push("warning: the target was not met; the nearest value is shown".into());
     }
@@ -331,7 +370,7 @@ fn verdict(variant: &Variant, tried: &[Tried], aim: Aim) -> String {
     if best.values.len() < 3 {
         lines.push("note: one or two clips say little; `--full` takes all prompts and seeds".into());
     }
-    lines.join("\n")
+    lines
 }
 
 #[cfg(test)]
@@ -350,7 +389,7 @@ mod tests {
     #[test]
     fn a_smooth_knob_is_found_outside_the_listed_values_in_few_tries() {
         let aim = Aim::Speedup(3.0);
-        let tried = search(&[0.05, 0.1], false, aim, 10, &mut |knob| {
+        let tried = search(&[0.05, 0.1], false, aim, 10, &|_| {}, &mut |knob| {
             Ok(found(knob, 1.0 + 8.0 * knob))
         })
         .unwrap();
@@ -364,18 +403,19 @@ mod tests {
     fn a_knob_that_does_nothing_and_one_that_does_all_at_once_are_told() {
         let variant = Variant::off();
         let inert: Vec<Tried> = [0.1, 0.2, 0.4].map(|knob| found(knob, 1.0)).into();
-        assert!(verdict(&variant, &inert, Aim::Speedup(2.0)).contains("inert from 0.1 to 0.4: the policy never skips"));
+        let told = notes(&variant, &inert, Aim::Speedup(2.0)).join("\n");
+        assert!(told.contains("inert from 0.1 to 0.4: the policy never skips"), "{told}");
         let aim = Aim::Speedup(2.0);
-        let cliff = search(&[0.1, 0.2], false, aim, 8, &mut |knob| {
+        let cliff = search(&[0.1, 0.2], false, aim, 8, &|_| {}, &mut |knob| {
             Ok(found(knob, if knob < 0.13 { 1.0 } else { 5.0 }))
         })
         .unwrap();
-        assert!(verdict(&variant, &cliff, aim).contains("a cliff"), "{cliff:?}");
+        assert!(notes(&variant, &cliff, aim).join("\n").contains("a cliff"), "{cliff:?}");
     }
 
     #[test]
     fn a_whole_number_is_tried_once() {
-        let tried = search(&[2.0, 5.0], true, Aim::Speedup(2.6), 10, &mut |knob| {
+        let tried = search(&[2.0, 5.0], true, Aim::Speedup(2.6), 10, &|_| {}, &mut |knob| {
             Ok(found(knob, knob))
         })
         .unwrap();

@@ -3,12 +3,14 @@
 use super::Chosen;
 use crate::runner::{Prepared, Runner};
 use crate::subject::Subject;
+use crate::terminal;
 use anyhow::{Result, bail};
 use mixcache_core::noise::of_step;
 use mixcache_core::sampler::Sampler;
 use mixcache_core::tensors::Latent;
 use mixcache_policies::chain::{Dit, Feature};
 use mixcache_policies::replay::Replay;
+use serde::Serialize;
 
 /// A speed-up may exceed 1/compute by this factor before it counts as wrong: two single runs on a
 /// machine with other work differ by about so much.
@@ -19,19 +21,31 @@ const TIMING_SLACK: f64 = 1.15;
 pub struct Args {
     #[command(flatten)]
     chosen: Chosen,
+    /// Print the checks as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing that every figure rests on.
+#[derive(Serialize)]
+struct Check {
+    holds: bool,
+    what: String,
 }
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
-    let experiment = args.chosen.settle()?;
+    let experiment = args.chosen.settle_for(args.json)?;
     let subject = Subject::load(&experiment)?;
     let runner = Runner::new(&experiment, &subject);
     let (prompt, seed) = (&experiment.runs.prompts[0], experiment.runs.seeds[0]);
     let planned = experiment.sampler.steps;
-    let mut wrong = 0;
+    let mut checks: Vec<Check> = vec![];
     let mut check = |holds: bool, what: String| {
-        println!("{} {what}", if holds { "ok   " } else { "WRONG" });
-        wrong += !holds as usize;
+        if !args.json {
+            terminal::say_item(&format!("{} {what}", if holds { "ok   " } else { "WRONG" }));
+        }
+        checks.push(Check { holds, what });
     };
 
     let mut off_s = f64::INFINITY;
@@ -65,7 +79,10 @@ pub fn run(args: Args) -> Result<()> {
             ),
         );
     }
-    match wrong {
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&checks)?);
+    }
+    match checks.iter().filter(|check| !check.holds).count() {
         0 => Ok(()),
         n => bail!("{n} checks failed"),
     }

@@ -110,6 +110,35 @@ def plots(page: Page) -> None:
     expect(page.locator("#tip")).to_contain_text("compute")
 
 
+def compares(page: Page) -> None:
+    if page.locator("#compared-section").is_hidden():
+        return print("  nothing to compare")
+    rows, tables = page.locator("#compared-table tbody tr"), page.locator("#compared option").all()
+    for option in tables:
+        page.select_option("#compared", option.get_attribute("value"))
+        assert rows.count(), option.inner_text()
+        if page.locator("#compared-at").is_visible():
+            for value in page.locator("#compared-at option").all():
+                page.select_option("#compared-at", value.get_attribute("value"))
+                assert rows.count(), f"{option.inner_text()} at {value.inner_text()}"
+    page.select_option("#compared", "0")
+    if page.locator("#compared-at option").count() > 1:
+        before = page.locator("#compared-at").input_value()
+        page.locator("#compared-at").focus()
+        page.keyboard.press("ArrowDown")
+        if page.locator("#compared-at").input_value() == before:
+            page.keyboard.press("ArrowUp")
+        assert page.locator("#compared-at").input_value() != before
+    column = page.locator("#compared-table th").all_inner_texts().index("compute") + 1
+    header = page.locator(f"#compared-table th:nth-child({column})")
+    for press, order in ((header.locator("button").click, "ascending"), (lambda: header.locator("button").press("Enter"), "descending")):
+        press()
+        expect(header).to_have_attribute("aria-sort", order)
+        cells = page.locator(f"#compared-table td:nth-child({column})").all_inner_texts()
+        shares = [float(cell.split()[0]) for cell in cells]
+        assert shares == sorted(shares, reverse=order == "descending"), shares
+
+
 def pixels(page: Page) -> list[str]:
     return page.evaluate("[...document.querySelectorAll('#clips canvas')].map((canvas) => canvas.toDataURL())")
 
@@ -177,15 +206,16 @@ def check(browser, path: pathlib.Path, shots: pathlib.Path | None) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(5000)
     trouble = opened(page, path)
-    for step in (sorts, filters, plots, selects, plays, decides, regroups, fits):
+    for step in (sorts, filters, plots, compares, selects, plays, decides, regroups, fits):
         step(page)
         assert not trouble, f"after {step.__name__}: {trouble}"
     if shots:
         shots.mkdir(parents=True, exist_ok=True)
         name = "-".join(path.parts[-4:-1])
-        for scheme in ("light", "dark"):
+        for scheme, width in ((scheme, width) for scheme in ("light", "dark") for width in (1280, 800)):
             page.emulate_media(color_scheme=scheme)
-            page.screenshot(path=shots / f"{name}-{scheme}.png", full_page=True)
+            page.set_viewport_size({"width": width, "height": 900})
+            page.screenshot(path=shots / f"{name}-{scheme}-{width}.png", full_page=True)
         page.pdf(path=shots / f"{name}.pdf", format="A4", print_background=True)
     page.close()
 

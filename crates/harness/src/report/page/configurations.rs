@@ -3,6 +3,7 @@
 use super::quality::{self, Quality};
 use super::rounded;
 use crate::report::curves::Curve;
+use crate::report::frechet;
 use crate::report::summary::{Estimate, Group, Summary, over_clips};
 use crate::schema::RunRow;
 use anyhow::Result;
@@ -31,6 +32,7 @@ pub struct Configuration<'a> {
     realised: Option<f64>,
     /// In the order of the page's qualities.
     quality: Vec<Option<Interval>>,
+    frechet: Option<f64>,
     cache_claimed_bytes: Option<u64>,
     cache_peak_bytes: Option<u64>,
     reads: Option<f64>,
@@ -99,6 +101,7 @@ pub fn of<'a>(
             .position(|curve| curve.points.iter().any(|p| p.label == summary.label));
         Configuration {
             quality: quality.map(|e| e.map(interval)).collect(),
+            frechet: frechet::distance(summary, group).and_then(rounded),
             looks: mean_looks.and_then(rounded),
             warnings: rows
                 .iter()
@@ -125,6 +128,7 @@ fn described(summary: &Summary, series: Option<usize>) -> Configuration<'_> {
         compute: summary.compute_fraction.and_then(rounded),
         realised: summary.realised().and_then(rounded),
         quality: Vec::new(),
+        frechet: None,
         cache_claimed_bytes: summary.cache_claimed_bytes,
         cache_peak_bytes: summary.cache_peak_bytes,
         reads: summary.reads.and_then(rounded),

@@ -4,6 +4,7 @@
 //! same recording gives the same page byte for byte.
 
 mod clips;
+mod compared;
 mod configurations;
 mod decisions;
 mod provenance;
@@ -12,10 +13,11 @@ mod signals;
 
 use super::curves::{self, Curve};
 use super::summary::Group;
-use super::{Prose, table, warnings};
+use super::{Prose, comparisons, frechet, table, warnings};
 use crate::schema::{EventRow, RunRow};
 use anyhow::{Context, Result};
 use clips::Clips;
+use compared::Compared;
 use configurations::{Configuration, Measured};
 use decisions::Decisions;
 use provenance::Provenance;
@@ -27,10 +29,11 @@ const HTML: &str = include_str!("../../../assets/page/page.html");
 const STYLE: &str = include_str!("../../../assets/page/page.css");
 
 /// One script, in this order: what a later part calls, an earlier one defines.
-const SCRIPT: [&str; 7] = [
+const SCRIPT: [&str; 8] = [
     include_str!("../../../assets/page/base.js"),
     include_str!("../../../assets/page/table.js"),
     include_str!("../../../assets/page/plot.js"),
+    include_str!("../../../assets/page/compared.js"),
     include_str!("../../../assets/page/clips.js"),
     include_str!("../../../assets/page/decisions.js"),
     include_str!("../../../assets/page/signals.js"),
@@ -58,6 +61,9 @@ struct Shown<'a> {
     warnings: Vec<String>,
     series: Vec<Series>,
     configurations: Vec<Configuration<'a>>,
+    /// What the Fréchet distance is and is worth; empty where it was not measured.
+    frechet: String,
+    compared: Vec<Compared<'a>>,
     runs: Vec<Measured<'a>>,
 }
 
@@ -88,14 +94,22 @@ impl Series {
 ///
 /// # Errors
 /// If a file of the recording cannot be read; the error names it.
-pub fn html(directory: &Path, prose: &Prose, runs: &[RunRow], events: &[EventRow], groups: &[Group]) -> Result<String> {
+pub fn html(
+    directory: &Path,
+    prose: &Prose,
+    runs: &[RunRow],
+    events: &[EventRow],
+    groups: &[Group],
+    compared: &[Vec<comparisons::Table>], // by group
+) -> Result<String> {
     let qualities = quality::seen(runs)?;
     let page = Page {
         title: prose.title.as_deref().unwrap_or(&runs[0].experiment),
         analysis: prose.analysis.as_deref().unwrap_or_default(),
         groups: groups
             .iter()
-            .map(|group| shown(group, runs, &qualities))
+            .zip(compared)
+            .map(|(group, compared)| shown(group, runs, compared, &qualities))
             .collect::<Result<_>>()?,
         decisions: Decisions::of(runs, events),
         clips: Clips::of(directory, runs)?,
@@ -105,9 +119,16 @@ pub fn html(directory: &Path, prose: &Prose, runs: &[RunRow], events: &[EventRow
     assembled(&page)
 }
 
-fn shown<'a>(group: &'a Group, runs: &'a [RunRow], qualities: &[&'static Quality]) -> Result<Shown<'a>> {
+fn shown<'a>(
+    group: &'a Group,
+    runs: &'a [RunRow],
+    compared: &'a [comparisons::Table],
+    qualities: &[&'static Quality],
+) -> Result<Shown<'a>> {
     let curves = curves::curves(group);
     let (configurations, runs) = configurations::of(group, runs, &curves, qualities)?;
+    let by_value = compared.iter().filter(|table| table.is_by_first); // what answers most comes first
+    let whole = compared.iter().filter(|table| !table.is_by_first);
     Ok(Shown {
         name: group.describe(),
         sample: group.sample(),
@@ -115,6 +136,8 @@ fn shown<'a>(group: &'a Group, runs: &'a [RunRow], qualities: &[&'static Quality
         warnings: warnings(group),
         series: curves.iter().map(Series::of).collect(),
         configurations,
+        frechet: frechet::words(group).replace("**", "").trim().to_string(),
+        compared: by_value.chain(whole).map(Compared::of).collect(),
         runs,
     })
 }

@@ -10,12 +10,16 @@ fn page(runs: &[RunRow], events: &[crate::schema::EventRow]) -> (String, Value) 
     let report = write(&directory).unwrap();
     crate::report::tests::keep(&format!("page-{}", runs.len()), &report);
     let html = fs::read_to_string(report.html).unwrap();
+    let data = data_of(&html);
+    (html, data)
+}
+
+fn data_of(html: &str) -> Value {
     let (_, data) = html
         .split_once(r#"<script type="application/json" id="data">"#)
         .unwrap();
     let (data, _) = data.split_once("</script>").unwrap();
-    let data = serde_json::from_str(data).expect("the embedded data is JSON");
-    (html, data)
+    serde_json::from_str(data).expect("the embedded data is JSON")
 }
 
 #[test]
@@ -39,6 +43,53 @@ fn the_page_holds_every_run_and_what_it_decided() {
                 .iter()
                 .all(|pass| (pass.as_u64().unwrap() as usize) < patterns.len())
         );
+    }
+}
+
+/// The tables of report.md, each with the numbers of its CSV to four digits.
+#[test]
+fn the_page_compares_policies_as_the_report_does() {
+    let (mut runs, events) = sweep();
+    for run in runs.iter_mut().filter(|run| run.policy == "tea") {
+        run.upper = true;
+    }
+    let (_root, directory) = recorded(&runs, &events);
+    let report = write(&directory).unwrap();
+    let data = data_of(&fs::read_to_string(report.html).unwrap());
+    let tables = data["groups"][0]["compared"].as_array().unwrap();
+    let mut titles: Vec<&str> = tables.iter().map(|table| table["title"].as_str().unwrap()).collect();
+    let text = fs::read_to_string(report.page).unwrap();
+    let mut headings: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    assert_eq!(
+        titles[..2],
+        ["At equal PSNR", "At equal LPIPS"],
+        "what answers most comes first"
+    );
+    titles.sort();
+    headings.sort();
+    assert_eq!(titles, headings);
+
+    let shares = tables
+        .iter()
+        .find(|table| table["title"] == "Share of the upper line's gain")
+        .unwrap();
+    let csv = fs::read(directory.join("report/share-of-gain.csv")).unwrap();
+    let rows: Vec<csv::StringRecord> = csv::Reader::from_reader(&csv[..])
+        .records()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(shares["rows"].as_array().unwrap().len(), rows.len());
+    for (shown, row) in shares["rows"].as_array().unwrap().iter().zip(&rows) {
+        let cells = shown["cells"].as_array().unwrap();
+        assert_eq!(cells[1], row[1]);
+        let interval = cells[5].as_array().unwrap();
+        for (shown, exact) in interval.iter().zip([&row[7], &row[8], &row[9]]) {
+            let exact: f64 = exact.parse().unwrap();
+            assert!(
+                (shown.as_f64().unwrap() - exact).abs() <= 5e-4 * exact.abs(),
+                "{shown}: {exact}"
+            );
+        }
     }
 }
 
