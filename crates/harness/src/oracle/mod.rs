@@ -43,7 +43,7 @@ impl<'a> Bench<'a> {
                 clips.push(Clip { prompt, seed, exact });
             }
         }
-        ensure!(!clips.is_empty(), "{} has no prompts", experiment.name);
+        ensure!(!clips.is_empty(), "{} has no prompts or no seeds", experiment.name);
         Ok(Bench {
             runner,
             clips,

@@ -86,7 +86,8 @@ pub fn run(args: Args) -> Result<()> {
         spec: PolicySpec::Planned(planned.clone()),
         ..Variant::off()
     };
-    let (prompt, seed) = (&experiment.runs.prompts[0], experiment.runs.seeds[0]);
+    let clip = experiment.runs.prompts.first().zip(experiment.runs.seeds.first());
+    let (prompt, &seed) = clip.with_context(|| format!("{} has no prompts or no seeds", experiment.name))?;
     let run = runner.prepare(&of_clip, prompt, seed, experiment.sampler.steps)?.run;
     if let Some(plan) = &args.plan {
         planned.plan = plan.clone();
