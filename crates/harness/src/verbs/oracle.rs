@@ -129,7 +129,7 @@ pub fn run(args: Args) -> Result<()> {
     let blocks: String = args
         .blocks
         .iter()
-        .map(|(letter, [from, to])| format!("{letter} = [{from}, {to}], "))
+        .map(|(letter, [from, to])| format!("{letter}={from}..{to},"))
         .collect();
     println!(
         "\n{} clips, {} plans tried: the error goes from {:.6} to {:.6}, {:+.1} dB; in an experiment:\n\
@@ -142,7 +142,7 @@ pub fn run(args: Args) -> Result<()> {
         best.plan
     );
     if !blocks.is_empty() {
-        println!("blocks = {{ {} }}", blocks.trim_end_matches(", "));
+        println!("blocks = \"{}\"", blocks.trim_end_matches(','));
     }
     if let Some(path) = args.tried {
         let folder = path.parent().unwrap_or(Path::new(""));

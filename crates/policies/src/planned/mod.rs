@@ -23,6 +23,7 @@
 
 mod acts;
 mod moments;
+mod ranges;
 mod schedule;
 
 use crate::data::find;
@@ -45,9 +46,9 @@ pub struct Planned {
     /// branch alone skipped, or a letter of `blocks`. Empty: plan for `compute`.
     #[serde(default)]
     pub plan: String,
-    /// Ranges of blocks that a `plan` may reuse, by their letters: `{ b = [2, 6] }` forecasts what blocks 2 to 5 add,
+    /// Ranges of blocks that a `plan` may reuse, by their letters: `b=2..6` forecasts what blocks 2 to 5 add,
     /// with the weights of the prediction's forecast, and computes the others.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, with = "ranges", skip_serializing_if = "BTreeMap::is_empty")]
     pub blocks: BTreeMap<char, [usize; 2]>,
     /// Predictions kept of each branch.
     #[serde(default = "default::depth")]
