@@ -15,6 +15,7 @@ pub mod experiment;
 pub mod machine;
 pub mod memory;
 pub mod metrics;
+pub mod oracle;
 pub mod parity;
 pub mod progress;
 pub mod record;

@@ -55,6 +55,7 @@ const POLICIES: &[&str] = &[
     "kind = 'mix'\ncalibration = 'mock'\nstep = false\nblock = false\nimpact = 'analytic'",
     "kind = 'planned'\nmoments = 'mock'\ncompute = 0.6",
     "kind = 'planned'\nmoments = 'mock'\ncompute = 0.6\namend = false",
+    "kind = 'planned'\nmoments = 'mock'\nplan = 'FFFFFFboaFbcoFuoFFFF'\nblocks = 'a=0..8,b=2..6,c=4..8'",
     "kind = 'amended'\n[of]\nkind = 'step'\ninterval = 3",
     "kind = 'amended'\ndegree = 1\ndepth = 2\n[of]\nkind = 'sea'\nthreshold = 0.15\norder = 1",
     "kind = 'amended'\n[of]\nkind = 'easy'\nthreshold = 0.1\nwarmup = 4",

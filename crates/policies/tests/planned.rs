@@ -128,10 +128,90 @@ fn a_plan_can_be_given_by_its_letters_and_is_read_back() {
     for (plan, reason) in [
         ("FFoF", "4 letters"),
         ("ooFFFFFFFFFFFFFFFFFF", "found `o` for step 0"),
-        ("FFxFFFFFFFFFFFFFFFFF", "found `x` for step 2"),
+        (
+            "FFxFFFFFFFFFFFFFFFFF",
+            "found `x` for step 2, expected one of F, o, u (",
+        ),
     ] {
         policy.plan = plan.into();
         let refused = policy.begin(&run()).unwrap_err().to_string();
         assert!(refused.contains(reason), "{refused}");
     }
+}
+
+fn with_blocks(blocks: &[(char, [usize; 2])], plan: &str) -> mixcache_policies::planned::Planned {
+    let mut policy = mixcache_policies::planned::Planned::new("mock", 1.0);
+    policy.blocks = blocks.iter().copied().collect();
+    policy.plan = plan.into();
+    policy
+}
+
+#[test]
+fn the_walk_counts_the_operations_that_a_plan_promises() {
+    let plan = "FFFbFocaoFubFoFccoFF";
+    let mut policy = with_blocks(&[('a', [0, 8]), ('b', [2, 6]), ('c', [5, 8])], plan);
+    let alphabet = policy.alphabet(&run()).unwrap();
+    let promised: f64 = plan.chars().map(|letter| alphabet[&letter]).sum();
+    let outcome = go(&mut policy, run()).unwrap();
+    // Sums of a few hundred terms in f64.
+    assert!(
+        (outcome.costs.flops / promised - 1.0).abs() < 1e-12,
+        "{} of {promised}",
+        outcome.costs.flops
+    );
+    assert_eq!(policy.letters(), plan);
+}
+
+/// What they add is forecast with weights that add up to 1, so what never changes is met whatever they are.
+#[test]
+fn blocks_that_add_the_same_in_every_step_are_reused_without_error() {
+    let constant = |letter: char| {
+        let (mut policy, mut run) = (
+            with_blocks(&[('b', [2, 6])], &format!("FFF{letter}FF{}", "F".repeat(14))),
+            run(),
+        );
+        run.timesteps = vec![500.0; STEPS];
+        run.sigmas = vec![1.0; STEPS];
+        let mut moments = (*run.data).clone();
+        moments.moments.get_mut("mock").unwrap().sigmas = run.sigmas.clone();
+        run.data = Arc::new(moments);
+        go(&mut policy, run).unwrap().latent
+    };
+    let (exact, reused) = (constant('F'), constant('b'));
+    // The mock's state feeds back a little, and f32 rounds.
+    assert!((exact - reused).abs() < 1e-4, "{reused} for {exact}");
+}
+
+#[test]
+fn a_range_that_makes_no_sense_is_refused_with_what_would() {
+    let plan = "F".repeat(STEPS);
+    for (blocks, reason) in [
+        (
+            &[('b', [6, 2])][..],
+            "`blocks.b = [6, 2]`: expected a range of the 8 blocks",
+        ),
+        (
+            &[('b', [2, 9])],
+            "`blocks.b = [2, 9]`: expected a range of the 8 blocks",
+        ),
+        (&[('u', [2, 6])], "`blocks.u`: expected a letter from a to z"),
+        (&[('B', [2, 6])], "`blocks.B`: expected a letter from a to z"),
+        (
+            &[('b', [2, 6]), ('c', [2, 6])],
+            "`blocks.c = [2, 6]`: another letter has this range",
+        ),
+    ] {
+        let refused = with_blocks(blocks, &plan).begin(&run()).unwrap_err().to_string();
+        assert!(refused.contains(reason), "{refused}");
+    }
+    let unknown = with_blocks(&[('b', [2, 6])], "FFcFFFFFFFFFFFFFFFFF")
+        .begin(&run())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        unknown.contains("found `c` for step 2, expected one of F, b, o, u"),
+        "{unknown}"
+    );
+    let idle = with_blocks(&[('b', [2, 6])], "").begin(&run()).unwrap_err().to_string();
+    assert!(idle.contains("`blocks` without `plan`"), "{idle}");
 }

@@ -16,16 +16,22 @@
 //! has measured.
 //!
 //! Only predictions are kept: no hidden state, no measurement, no threshold. The one knob is the compute.
+//!
+//! A plan that is given may also reuse ranges of blocks, which the model of errors knows nothing of: that is how an
+//! oracle is searched (`mixcache oracle`). Such a step is neither amended nor does it tell others what to forecast,
+//! and only then hidden states are kept.
 
 mod acts;
 mod moments;
+mod ranges;
 mod schedule;
 
-use crate::data::{Moments, find};
+use crate::data::find;
 use crate::plan::*;
 use moments::Predictor;
 use schedule::Planner;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Compute where the forecast would be wrong and it would matter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,9 +43,13 @@ pub struct Planned {
     #[serde(default = "default::all")]
     pub compute: f64,
     /// A plan instead of one for `compute`: a letter a step, `F` computed, `o` skipped, `u` the unconditional
-    /// branch alone skipped. Empty: plan for `compute`.
+    /// branch alone skipped, or a letter of `blocks`. Empty: plan for `compute`.
     #[serde(default)]
     pub plan: String,
+    /// Ranges of blocks that a `plan` may reuse, by their letters: `b=2..6` forecasts what blocks 2 to 5 add,
+    /// with the weights of the prediction's forecast, and computes the others.
+    #[serde(default, with = "ranges", skip_serializing_if = "BTreeMap::is_empty")]
+    pub blocks: BTreeMap<char, [usize; 2]>,
     /// Predictions kept of each branch.
     #[serde(default = "default::depth")]
     pub depth: usize,
@@ -62,7 +72,9 @@ pub struct Planned {
     #[serde(default)]
     pub foreign: bool,
     #[serde(skip)]
-    moves: Vec<Vec<Move>>, // per step, per branch
+    letters: String,
+    #[serde(skip)]
+    moves: Vec<Vec<acts::Pass>>, // per step, per branch
 }
 
 mod default {
@@ -87,6 +99,7 @@ impl Planned {
             moments: moments.into(),
             compute,
             plan: String::new(),
+            blocks: BTreeMap::new(),
             depth: default::depth(),
             gap: default::gap(),
             cfg: true,
@@ -94,12 +107,21 @@ impl Planned {
             gain: true,
             weights: Weights::default(),
             foreign: false,
+            letters: String::new(),
             moves: vec![],
         }
     }
     /// The plan that `begin` made, a letter a step.
-    pub fn letters(&self) -> String {
-        acts::letters(&self.moves)
+    pub fn letters(&self) -> &str {
+        &self.letters
+    }
+    /// The letters that a `plan` may be made of, and the floating-point operations of a step under each.
+    ///
+    /// # Errors
+    /// [`Unfit`] naming a range of `blocks` that the model does not have, or its letter.
+    pub fn alphabet(&self, run: &Run) -> Result<BTreeMap<char, f64>, Unfit> {
+        let acts = acts::alphabet(&self.blocks, run)?;
+        Ok(acts.iter().map(|(&letter, act)| (letter, act.flops(run))).collect())
     }
 }
 
@@ -138,6 +160,9 @@ impl CachePolicy for Planned {
         if self.gap > GAP_MAX {
             return Err(Unfit(format!("`gap = {}`: expected at most {GAP_MAX}", self.gap)));
         }
+        if self.plan.is_empty() && !self.blocks.is_empty() {
+            return Err(Unfit("`blocks` without `plan`: the planner does not choose ranges, give the plan that does".into()));
+        }
         let of = find(run, "moments", &run.data.moments, &self.moments, |m| &m.model, self.foreign)?;
         of.check(run, &self.moments)?;
         let end = run.sigmas.iter().skip(1).copied().chain([0.0]);
@@ -154,9 +179,10 @@ impl CachePolicy for Planned {
         };
         let passes = run.steps() * run.branches;
         let budget = (self.compute * passes as f64 + 1e-9) as usize;
+        let alphabet = acts::alphabet(&self.blocks, run)?;
         let planned = match self.plan.is_empty() {
-            true => planner.plan(run, budget),
-            false => Some(acts::read(&self.plan, run)?),
+            true => planner.plan(run, budget).map(acts::scheduled),
+            false => Some(acts::read(&self.plan, &alphabet, run)?),
         };
         let plan = planned.ok_or_else(|| {
             Unfit(format!(
@@ -164,11 +190,15 @@ impl CachePolicy for Planned {
                 self.compute, self.gap
             ))
         })?;
+        self.letters = acts::letters(&plan, &alphabet);
         self.moves = acts::moves(&planner, run, &plan);
-        Ok(Claim::default().keeping(run, Value::Output, self.depth))
+        let claim = Claim::default().keeping(run, Value::Output, self.depth);
+        let used = alphabet.values().filter(|act| plan.contains(act));
+        let residuals = used.filter_map(acts::Act::residual);
+        Ok(residuals.fold(claim, |claim, residual| claim.keeping(run, residual, self.depth)))
     }
     fn next(&mut self, at: At, _: &[f32]) -> Move {
-        self.moves[at.step][at.branch].clone()
+        self.moves[at.step][at.branch][&at.unit].clone()
     }
     fn warnings(&self) -> Vec<String> {
         let told = "it was told the uncached run of this clip: an estimate of what an oracle would gain, no policy";
@@ -178,22 +208,3 @@ impl CachePolicy for Planned {
 
 /// A plan takes 2^gap comparisons a history: beyond this it would be felt, and no gap that long pays.
 const GAP_MAX: usize = 12;
-
-impl Moments {
-    /// Whether they were taken on a run like this one.
-    fn check(&self, run: &Run, name: &str) -> Result<(), Unfit> {
-        // Rounding of f32 is far below, the gap between two levels of even a thousand steps above.
-        let same = |a: &f32, b: &f32| (a - b).abs() < 1e-4;
-        let expect = |holds: bool, what: &str, theirs: String, ours: String| match holds {
-            true => Ok(()),
-            false => Err(Unfit(format!(
-                "moments `{name}` were taken with {what} {theirs}, this run has {ours}: calibrate on a run like it"
-            ))),
-        };
-        expect(self.branches == run.branches, "passes a step:", self.branches.to_string(), run.branches.to_string())?;
-        expect(self.guidance == run.guidance, "guidance", self.guidance.to_string(), run.guidance.to_string())?;
-        let alike = self.sigmas.len() == run.steps() && self.sigmas.iter().zip(&run.sigmas).all(|(a, b)| same(a, b));
-        let list = |sigmas: &[f32]| format!("{} noise levels from {:?}", sigmas.len(), &sigmas[..sigmas.len().min(3)]);
-        expect(alike, "a schedule of", list(&self.sigmas), list(&run.sigmas))
-    }
-}

@@ -4,7 +4,7 @@ use super::Weights;
 use crate::data::Moments;
 use crate::forecast::taylor;
 use crate::linear::solve;
-use crate::plan::{COND, Run, UNCOND};
+use crate::plan::{COND, Run, UNCOND, Unfit};
 
 /// A linear combination of predictions, each by its row in the matrix of moments.
 pub(super) type Combination = Vec<(usize, f64)>;
@@ -85,5 +85,24 @@ impl<'a> Predictor<'a> {
         let b: Vec<f64> = others.iter().map(|&i| product(i, target)).collect();
         let rest = solve(&a, &b);
         std::iter::once(1.0 - rest.iter().sum::<f64>()).chain(rest).collect()
+    }
+}
+
+impl Moments {
+    /// Whether they were taken on a run like this one.
+    pub(super) fn check(&self, run: &Run, name: &str) -> Result<(), Unfit> {
+        // Rounding of f32 is far below, the gap between two levels of even a thousand steps above.
+        let same = |a: &f32, b: &f32| (a - b).abs() < 1e-4;
+        let expect = |holds: bool, what: &str, theirs: String, ours: String| match holds {
+            true => Ok(()),
+            false => Err(Unfit(format!(
+                "moments `{name}` were taken with {what} {theirs}, this run has {ours}: calibrate on a run like it"
+            ))),
+        };
+        expect(self.branches == run.branches, "passes a step:", self.branches.to_string(), run.branches.to_string())?;
+        expect(self.guidance == run.guidance, "guidance", self.guidance.to_string(), run.guidance.to_string())?;
+        let alike = self.sigmas.len() == run.steps() && self.sigmas.iter().zip(&run.sigmas).all(|(a, b)| same(a, b));
+        let list = |sigmas: &[f32]| format!("{} noise levels from {:?}", sigmas.len(), &sigmas[..sigmas.len().min(3)]);
+        expect(alike, "a schedule of", list(&self.sigmas), list(&run.sigmas))
     }
 }

@@ -92,15 +92,14 @@ impl Planner<'_> {
         told.then_some(next).into_iter().chain(history.iter().copied()).collect()
     }
     /// What the computed step `next` adds to its prediction of `branch`, so that the latent stands where it would
-    /// if the steps skipped behind `history` had been interpolated, not forecast.
-    pub(super) fn amendment(&self, run: &Run, plan: &Plan, history: &[usize], next: usize, branch: usize) -> Combination {
+    /// if the steps `skipped` whole behind `history` had been interpolated, not forecast.
+    pub(super) fn amendment(&self, run: &Run, skipped: &[usize], history: &[usize], next: usize, branch: usize) -> Combination {
         let known = self.known(run, history, next);
-        let skipped = history[0] + 1..next;
         if known.len() == history.len() {
             return vec![];
         }
         let mut sum = BTreeMap::new();
-        for step in skipped.filter(|&step| plan[step] == Some(Skip::Step)) {
+        for &step in skipped {
             let share = self.lengths[step] / self.lengths[next];
             for (told, sign) in [(&known[..], share), (history, -share)] {
                 for (row, weight) in self.predictor.forecast(told, step, branch, Skip::Step) {
