@@ -1,5 +1,6 @@
 //! Devices by name, opened or refused with a reason.
 
+use crate::kernels;
 use burn::tensor::{Device, FloatDType};
 
 /// Why a device cannot be used.
@@ -66,6 +67,14 @@ pub fn describe(device: &Device) -> String {
 pub fn states(device: &Device, dtype: FloatDType) -> FloatDType {
     match dtype {
         FloatDType::BF16 if *device == Device::flex() => FloatDType::F32,
+        _ => dtype,
+    }
+}
+
+/// The dtype in which the weights of a run in `dtype` are kept: on a CPU that multiplies no bf16, f32.
+pub fn weights(device: &Device, dtype: FloatDType) -> FloatDType {
+    match dtype {
+        FloatDType::BF16 if *device == Device::flex() && !kernels::has_bf16() => FloatDType::F32,
         _ => dtype,
     }
 }

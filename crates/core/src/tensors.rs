@@ -5,7 +5,7 @@ use mixcache_policies::chain::{Feature, Planes};
 use mixcache_policies::sea::gains;
 use std::f64::consts::TAU;
 
-/// Hidden state `[b, tokens, d]`, in the dtype of the run: the video tokens and, behind them, those of
+/// Hidden state `[b, tokens, d]`, in the dtype of the run (on a CPU f32 where that is bf16): the video tokens and, behind them, those of
 /// the text where the model updates both. Arithmetic is on all tokens, distances are of the video alone.
 #[derive(Clone, Debug)]
 pub struct Hidden {

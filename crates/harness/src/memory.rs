@@ -6,6 +6,7 @@ use crate::machine::Machine;
 use crate::runner::Runner;
 use crate::subject::{Subject, dtype};
 use anyhow::{Result, ensure};
+use mixcache_core::device;
 use mixcache_core::inventory::{Asked, KeyLayout};
 use mixcache_core::models::{Chain, Config};
 use mixcache_core::vae::VaeConfig;
@@ -38,7 +39,8 @@ impl Need {
     pub fn of(experiment: &Experiment) -> Result<Need> {
         let subject = Subject::hollow(experiment)?;
         let config = subject.model.config();
-        let (_, asked) = config.hollow(KeyLayout::Original, dtype(&experiment.model.dtype)?);
+        let kept = device::weights(subject.model.device(), dtype(&experiment.model.dtype)?);
+        let (_, asked) = config.hollow(KeyLayout::Original, kept);
         let runner = Runner::new(experiment, &subject);
         let mut need = Need {
             weights_bytes: config.experts() as u64 * weights_bytes(&asked, experiment.model.offload),
@@ -175,6 +177,20 @@ mod tests {
         // Two bytes a parameter; time embedding, norms and head have four.
         let parameters = 1_418_996_800;
         assert!(need.weights_bytes > 2 * parameters && need.weights_bytes < 2 * parameters + 100_000_000);
+    }
+
+    #[test]
+    fn on_a_cpu_bf16_is_that_of_weights_alone() {
+        let in_dtype = |dtype: &str| {
+            let mut experiment = experiment("wan1_3b");
+            experiment.model.dtype = dtype.into();
+            Need::of(&experiment).unwrap()
+        };
+        let [f32, bf16] = ["f32", "bf16"].map(in_dtype);
+        assert_eq!((bf16.pass_bytes, bf16.cache_bytes), (f32.pass_bytes, f32.cache_bytes));
+        // A CPU that cannot multiply them keeps what they are in f32.
+        let halved = f32.weights_bytes - 2 * 1_400_000_000 > bf16.weights_bytes;
+        assert_eq!(halved, mixcache_core::kernels::has_bf16());
     }
 
     #[test]

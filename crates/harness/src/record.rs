@@ -120,7 +120,7 @@ impl Recording {
         &self.directory
     }
 
-    /// Keys of the runs recorded so far: a resumed sweep skips them.
+    /// Keys of the runs that were recorded and have not failed: a resumed sweep skips them.
     pub fn finished(&self) -> &BTreeSet<String> {
         &self.finished
     }
@@ -150,7 +150,12 @@ impl Recording {
         write_line(&self.journal, &line)
             .with_context(|| format!("cannot append to {}", self.directory.join(JOURNAL).display()))?;
         self.failed.remove(&row.run_key);
-        self.finished.insert(row.run_key.clone());
+        let keys = if row.error.is_none() {
+            &mut self.finished
+        } else {
+            &mut self.failed
+        };
+        keys.insert(row.run_key.clone());
         Ok(())
     }
 

@@ -16,7 +16,7 @@ fn width() -> usize {
     usize::from(columns).clamp(WIDTH_LEAST, WIDTH_MOST)
 }
 
-/// Prints lines, longer ones wrapped at spaces: paths, labels and options stay whole.
+/// Prints lines, longer ones wrapped at spaces: paths and options stay whole.
 pub fn say(text: &str) {
     println!("{}", wrapped(text, "", width()));
 }

@@ -188,17 +188,14 @@ fn a_range_that_makes_no_sense_is_refused_with_what_would() {
     for (blocks, reason) in [
         (
             &[('b', [6, 2])][..],
-            "`blocks.b = [6, 2]`: expected a range of the 8 blocks",
+            "`blocks`: `b=6..2`: expected a range of the 8 blocks",
         ),
-        (
-            &[('b', [2, 9])],
-            "`blocks.b = [2, 9]`: expected a range of the 8 blocks",
-        ),
-        (&[('u', [2, 6])], "`blocks.u`: expected a letter from a to z"),
-        (&[('B', [2, 6])], "`blocks.B`: expected a letter from a to z"),
+        (&[('b', [2, 9])], "`blocks`: `b=2..9`: expected a range of the 8 blocks"),
+        (&[('u', [2, 6])], "`blocks`: `u`: expected a letter from a to z"),
+        (&[('B', [2, 6])], "`blocks`: `B`: expected a letter from a to z"),
         (
             &[('b', [2, 6]), ('c', [2, 6])],
-            "`blocks.c = [2, 6]`: another letter has this range",
+            "`blocks`: `c=2..6`: another letter has this range",
         ),
     ] {
         let refused = with_blocks(blocks, &plan).begin(&run()).unwrap_err().to_string();

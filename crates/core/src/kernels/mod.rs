@@ -1,4 +1,4 @@
-//! Fused f32 kernels for the CPU back end: one pass over memory where tensor operations take several.
+//! Fused kernels for the CPU back end, on tensors of f32: one pass over memory where tensor operations take several.
 //!
 //! Linear layers with what follows them, attention, norms with what surrounds them, GELU, gated residuals: all
 //! that a block computes.
@@ -36,8 +36,18 @@ type Host = FloatTensor<Flex>;
 
 /// Whether the kernels take this tensor: f32 on the CPU back end, without gradients.
 pub fn serve<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32 && is_host(x)
+}
+
+/// Whether a tensor lies on the CPU back end, without gradients.
+fn is_host<const D: usize>(x: &Tensor<D>) -> bool {
     let device = x.device();
-    x.dtype() == DType::F32 && device == Device::flex() && !device.is_autodiff()
+    device == Device::flex() && !device.is_autodiff()
+}
+
+/// Whether this machine multiplies bf16; where it does not, layers of bf16 are kept as rounded f32.
+pub fn has_bf16() -> bool {
+    Isa::best().has_bf16()
 }
 
 /// GELU in its tanh form.
@@ -55,8 +65,16 @@ pub fn panels(weight: &Tensor<2>, bias: &Tensor<1>) -> Option<Panels> {
         DType::BF16 => Products::Bf16,
         _ => return None,
     };
+    if !is_host(weight) {
+        return None;
+    }
     let (weight, bias) = (weight.clone().cast(FloatDType::F32), bias.clone().cast(FloatDType::F32));
-    serve(&weight).then(|| Panels::new(Isa::best(), products, slice(&dense(weight)), slice(&dense(bias))))
+    Some(Panels::new(
+        Isa::best(),
+        products,
+        slice(&dense(weight)),
+        slice(&dense(bias)),
+    ))
 }
 
 /// A linear layer on the last axis of `x`, and what follows it.

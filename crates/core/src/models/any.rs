@@ -92,7 +92,7 @@ impl Model {
     pub fn device(&self) -> &Device {
         each!(Model, self, model => model.device())
     }
-    /// The dtype it computes in.
+    /// The dtype of its hidden states.
     pub fn dtype(&self) -> FloatDType {
         each!(Model, self, model => model.dtype())
     }

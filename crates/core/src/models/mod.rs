@@ -38,7 +38,7 @@ pub trait Chain: Dit<Hidden = Hidden, Latent = Latent> {
     fn hidden_shape(&self) -> [usize; 3];
     /// Video tokens of one latent.
     fn tokens(&self) -> usize;
-    /// The dtype it computes in.
+    /// The dtype of its hidden states.
     fn dtype(&self) -> FloatDType;
     /// Signals that its passes have.
     fn signals(&self) -> Vec<Signal>;

@@ -1,7 +1,8 @@
 //! The tensor operations of a transformer block: every heavy call of a model goes through here.
 //!
 //! Norms, rotary embedding and gates compute in f32, as the reference implementations do; what enters
-//! a matrix product is in the dtype of the run. On the CPU in f32 the slow ones go to [`kernels`].
+//! a matrix product is in the dtype of the run. On the CPU the slow ones go to [`kernels`], on tensors of f32: those round
+//! to the bf16 of a layer by themselves.
 
 use crate::kernels::{self, Then};
 use crate::linear::Linear;
@@ -84,7 +85,7 @@ pub fn rms_rotate(x: Tensor<3>, scale: &Tensor<1>, rotary: &[Tensor<4>; 2], eps:
 /// What a layer makes of a conditioning vector, as `N` vectors in f32: shifts, scales, gates.
 ///
 /// # Shapes
-/// - `signal`: `[1, in]`, in the dtype of the layer
+/// - `signal`: `[1, in]`
 /// - output: `[out/N]` each
 pub fn vectors<const N: usize>(signal: &Tensor<2>, layer: &Linear) -> [Tensor<1>; N] {
     let all = project(signal.clone(), layer).cast(FloatDType::F32);

@@ -1,7 +1,7 @@
 //! Searches over plans, whatever tells the error of one. What any of them finds is a plan that exists, so the best one
 //! can only be better: the quality found is a lower bound of an oracle's.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use mixcache_policies::plan::Run;
 use mixcache_policies::planned::Planned;
 use rand::{RngExt, SeedableRng};
@@ -24,14 +24,20 @@ impl Space {
     /// Plans of `policy` with at most this share of the run's operations.
     ///
     /// # Errors
-    /// When the policy's ranges of blocks do not fit the run.
+    /// When the policy's ranges of blocks do not fit the run, or every step must be full.
     pub fn new(policy: &Planned, run: &Run, compute: f64) -> Result<Space> {
         let letters = policy.alphabet(run)?.into_iter();
+        let open: Vec<usize> = (1..run.steps()).filter(|&step| !run.is_full(step)).collect();
+        ensure!(
+            !open.is_empty(),
+            "all {} steps must be full: there is nothing to search",
+            run.steps()
+        );
         Ok(Space {
             letters: letters
                 .map(|(letter, flops)| (letter, flops / run.total_flops()))
                 .collect(),
-            open: (1..run.steps()).filter(|&step| !run.is_full(step)).collect(),
+            open,
             steps: run.steps(),
             compute,
         })

@@ -48,6 +48,18 @@ fn a_second_recording_never_overwrites_the_first() {
 }
 
 #[test]
+fn a_run_that_fails_is_no_run_to_compare_with() {
+    let root = tempfile::tempdir().unwrap();
+    let mut recording = create(root.path());
+    let (row, events) = run("off");
+    let error = Some("out of memory".into());
+    recording.append(&RunRow { error, ..row.clone() }, &events).unwrap();
+    assert!(!recording.finished().contains("off") && recording.failed().contains("off"));
+    recording.append(&row, &events).unwrap();
+    assert!(recording.finished().contains("off") && !recording.failed().contains("off"));
+}
+
+#[test]
 fn a_finished_recording_holds_every_run_and_no_journal() {
     let root = tempfile::tempdir().unwrap();
     let mut recording = create(root.path());

@@ -90,7 +90,12 @@ pub const RUN_COLUMNS: &[Column] = &[
     always("versions", Text, "", "Versions of the libraries that compute"),
     always("machine", Text, "", "Host; machine.json beside the results tells more"),
     always("device", Text, "", "What ran the model"),
-    always("dtype", Text, "", "Type the model computes in"),
+    always(
+        "dtype",
+        Text,
+        "",
+        "Type the model computes in; on a CPU `bf16` is that of linear layers alone",
+    ),
     always("model", Text, "", "Model preset"),
     always("weights", Text, "", "Where the weights come from, with their hash"),
     always(

@@ -6,7 +6,7 @@ use crate::experiment::{Experiment, Variant};
 use crate::memory::Need;
 use crate::runner::Runner;
 use crate::schema::guidance_in_words;
-use crate::subject::Subject;
+use crate::subject::{Subject, dtype};
 use crate::terminal::{self, Side};
 use anyhow::Result;
 use mixcache_core::models::Chain;
@@ -237,7 +237,7 @@ fn flops_per_s(experiment: &Experiment, subject: &Subject) -> Result<f64> {
         .model
         .config()
         .with_blocks(2)
-        .random(0, device, subject.model.dtype());
+        .random(0, device, dtype(&experiment.model.dtype)?);
     let [f, h, w] = subject.grid;
     // At most about a thousand tokens: enough to fill the device, little enough to be quick.
     let grid = [f.min(8), h.min(32), w.min(32)];

@@ -16,6 +16,7 @@ use mixcache_policies::PolicySpec;
 use mixcache_policies::data::Recorded;
 use mixcache_policies::plan::{CachePolicy, Event, Run};
 use mixcache_policies::planned::Planned;
+use mixcache_policies::planned::ranges::{self, Ranges};
 use std::path::{Path, PathBuf};
 
 /// Search the best plan of {full, step, cfg, block ranges} for a share of the compute, with real runs on the experiment's clips.
@@ -36,8 +37,8 @@ pub struct Args {
     #[arg(long, default_value_t = 60)]
     tries: usize,
     /// Ranges of blocks that a step may reuse, as `b=2..6,c=1..7`: letter, first block, one past the last.
-    #[arg(long, value_name = "RANGES", value_delimiter = ',', value_parser = range)]
-    blocks: Vec<(char, [usize; 2])>,
+    #[arg(long, value_name = "RANGES", default_value = "", hide_default_value = true, value_parser = ranges::parse)]
+    blocks: Ranges,
     /// Plan to start from, a letter a step; without it, PlanCache's. Greedy starts from everything computed.
     #[arg(long, value_name = "LETTERS")]
     plan: Option<String>,
@@ -55,24 +56,13 @@ pub struct Args {
 /// How to search.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Search {
-    /// From everything computed, take away what costs least quality for its compute, until the budget is met.
+    /// From everything computed, take away what costs least quality for its compute, until the budget is met. It tries
+    /// every step under every letter first, and takes as many tries as it needs.
     Greedy,
     /// Keep the best plans, and change each of them in two steps at a time.
     Beam,
     /// The same with the best plan alone.
     Local,
-}
-
-/// `b=2..6`.
-fn range(text: &str) -> Result<(char, [usize; 2]), String> {
-    let parsed = || {
-        let (letter, range) = text.split_once('=')?;
-        let (from, to) = range.split_once("..")?;
-        Some((letter.parse().ok()?, [from.parse().ok()?, to.parse().ok()?]))
-    };
-    parsed().ok_or(format!(
-        "found `{text}`, expected a letter, the first block and one past the last, as in `b=2..6`"
-    ))
 }
 
 /// Runs the verb.
@@ -91,15 +81,15 @@ pub fn run(args: Args) -> Result<()> {
     let run = runner.prepare(&of_clip, prompt, seed, experiment.sampler.steps)?.run;
     if let Some(plan) = &args.plan {
         planned.plan = plan.clone();
-        planned.blocks = args.blocks.iter().copied().collect();
+        planned.blocks = args.blocks.clone();
     }
     planned.begin(&run)?;
     let start = planned.letters().to_string();
-    planned.blocks = args.blocks.iter().copied().collect();
+    planned.blocks = args.blocks.clone();
     let space = Space::new(&planned, &run, args.compute)?;
     ensure!(
         space.fits(&start),
-        "`--plan` computes {:.3} of the run, `--compute` allows {}: compute less in it, or allow more",
+        "the plan to start from computes {:.3} of the run, `--compute` allows {}: start from another `--plan`, or allow more",
         space.compute(&start),
         args.compute
     );

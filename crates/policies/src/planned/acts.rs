@@ -25,15 +25,15 @@ pub(super) fn alphabet(ranges: &BTreeMap<char, [usize; 2]>, run: &Run) -> Result
     let mut acts = BTreeMap::from([('F', Act::Compute), ('o', Act::Skip(Skip::Step)), ('u', Act::Skip(Skip::Cfg))]);
     for (&letter, &[from, to]) in ranges {
         if !letter.is_ascii_lowercase() || acts.contains_key(&letter) {
-            return Err(Unfit(format!("`blocks.{letter}`: expected a letter from a to z for a range, but o or u")));
+            return Err(Unfit(format!("`blocks`: `{letter}`: expected a letter from a to z for a range, but o or u")));
         }
         if from >= to || to > run.blocks() {
             let blocks = run.blocks();
-            return Err(Unfit(format!("`blocks.{letter} = [{from}, {to}]`: expected a range of the {blocks} blocks, the second one past its last")));
+            return Err(Unfit(format!("`blocks`: `{letter}={from}..{to}`: expected a range of the {blocks} blocks, the second one past its last")));
         }
         let act = Act::Blocks(run.units_of(from..to));
         if acts.values().any(|known| *known == act) {
-            return Err(Unfit(format!("`blocks.{letter} = [{from}, {to}]`: another letter has this range already")));
+            return Err(Unfit(format!("`blocks`: `{letter}={from}..{to}`: another letter has this range already")));
         }
         acts.insert(letter, act);
     }

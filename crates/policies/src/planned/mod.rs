@@ -23,12 +23,13 @@
 
 mod acts;
 mod moments;
-mod ranges;
+pub mod ranges;
 mod schedule;
 
 use crate::data::find;
 use crate::plan::*;
 use moments::Predictor;
+use ranges::Ranges;
 use schedule::Planner;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -48,8 +49,8 @@ pub struct Planned {
     pub plan: String,
     /// Ranges of blocks that a `plan` may reuse, by their letters: `b=2..6` forecasts what blocks 2 to 5 add,
     /// with the weights of the prediction's forecast, and computes the others.
-    #[serde(default, with = "ranges", skip_serializing_if = "BTreeMap::is_empty")]
-    pub blocks: BTreeMap<char, [usize; 2]>,
+    #[serde(default, with = "ranges", skip_serializing_if = "Ranges::is_empty")]
+    pub blocks: Ranges,
     /// Predictions kept of each branch.
     #[serde(default = "default::depth")]
     pub depth: usize,
@@ -99,7 +100,7 @@ impl Planned {
             moments: moments.into(),
             compute,
             plan: String::new(),
-            blocks: BTreeMap::new(),
+            blocks: Ranges::new(),
             depth: default::depth(),
             gap: default::gap(),
             cfg: true,

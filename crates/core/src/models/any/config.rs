@@ -25,7 +25,7 @@ pub enum Config {
 }
 
 /// The same expression whichever model it is.
-macro_rules! each {
+macro_rules! of_each {
     ($any:expr, $one:ident => $do:expr) => {
         match $any {
             Config::Wan($one) => $do,
@@ -90,7 +90,7 @@ impl Config {
     }
     /// Its name: a preset's, or of other sizes that of the kind.
     pub fn name(&self) -> &str {
-        each!(self, config => &config.name)
+        of_each!(self, config => &config.name)
     }
     /// Kind and sizes in words.
     pub fn shown(&self) -> String {
@@ -161,7 +161,7 @@ impl Config {
     }
     /// Number of parameters.
     pub fn parameters(&self) -> u64 {
-        each!(self, config => config.parameters())
+        of_each!(self, config => config.parameters())
     }
     /// The same widths with another number of blocks; of HunyuanVideo's a third are double, as published.
     pub fn with_blocks(&self, blocks: usize) -> Config {
@@ -183,19 +183,19 @@ impl Config {
     }
     /// Block and kind of each unit of the chain, in execution order.
     pub fn unit_kinds(&self) -> Vec<(usize, UnitKind)> {
-        each!(self, config => config.unit_kinds())
+        of_each!(self, config => config.unit_kinds())
     }
     /// Channels of a latent.
     pub fn latent_channels(&self) -> usize {
-        each!(self, config => config.in_channels)
+        of_each!(self, config => config.in_channels)
     }
     /// Latent elements of one channel in a token.
     pub fn patch_volume(&self) -> usize {
-        each!(self, config => config.patch_volume())
+        of_each!(self, config => config.patch_volume())
     }
     /// Most tokens of a prompt.
     pub fn text_len(&self) -> usize {
-        each!(self, config => config.text_len)
+        of_each!(self, config => config.text_len)
     }
     /// Tokens of every prompt, where the text encoder's padding is attended like the rest of its states.
     pub fn padded_text(&self) -> Option<usize> {

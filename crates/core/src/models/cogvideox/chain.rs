@@ -31,7 +31,7 @@ pub struct CogVideoXChain<'a> {
 
 /// What stays fixed within one pass.
 pub struct CogVideoXCtx {
-    /// SiLU of the time embedding, `[1, time_dim]` in the dtype of the run.
+    /// SiLU of the time embedding, `[1, time_dim]` in the dtype of hidden states.
     signal: Tensor<2>,
 }
 

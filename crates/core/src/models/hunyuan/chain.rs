@@ -27,7 +27,7 @@ pub struct HunyuanChain<'a> {
 
 /// What stays fixed within one pass.
 pub struct HunyuanCtx {
-    /// SiLU of the conditioning vector, `[1, d]` in the dtype of the run.
+    /// SiLU of the conditioning vector, `[1, d]` in the dtype of hidden states.
     signal: Tensor<2>,
     rotary: [Tensor<4>; 2], // of the video and of this prompt
 }
