@@ -1,0 +1,140 @@
+//! What a user meets: a sweep from start to end, a sweep that was interrupted, and every kind of bad input.
+
+mod checkpoints;
+mod refusals;
+mod sweeps;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// A sweep of a few seconds on the embedded model.
+const TINY: &str = r#"
+title = "tiny"
+analysis = "Six steps on the embedded model."
+
+[model]
+name = "wan-mini"
+
+[video]
+frames = 16
+height = 64
+width = 64
+
+[sampler]
+kind = "unipc"
+steps = 6
+shift = 3.0
+guidance = 2.0
+full_first = 1
+full_last = 1
+
+[runs]
+prompts = ["a star spins on red"]
+seeds = [7]
+cache_budget_gib = 0.1
+videos = 1
+
+[[policy]]
+kind = "step"
+interval = [2, 3]
+
+[[policy]]
+kind = "first-blocks"
+threshold = 0.1
+
+[[policy]]
+kind = "off"
+guidance_mode = "batched"
+"#;
+
+fn mixcache(folder: &Path, arguments: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_mixcache");
+    Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[track_caller]
+fn succeeds(folder: &Path, arguments: &[&str]) -> String {
+    let output = mixcache(folder, arguments);
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+/// No line is wider than a terminal of a hundred columns, but for paths, which stay whole; and nothing is coloured.
+#[track_caller]
+fn assert_fits(shown: &str) {
+    for line in shown.lines().filter(|line| !line.contains("results/")) {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+    assert!(!shown.contains('\x1b'), "{shown}");
+}
+
+/// A folder with the tiny experiment, changed by `edits`.
+fn tiny(edits: &[(&str, &str)]) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let text = edits.iter().fold(TINY.to_string(), |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    });
+    std::fs::write(folder.path().join("tiny.toml"), text).unwrap();
+    folder
+}
+
+/// The only recording of the tiny experiment.
+fn recording(folder: &Path) -> PathBuf {
+    let mut entries = std::fs::read_dir(folder.join("results/tiny")).unwrap();
+    let recording = entries.next().expect("a recording").unwrap().path();
+    assert!(entries.next().is_none(), "one recording");
+    recording
+}
+
+/// Runs a sweep that must fail before anything is written, and returns its message.
+#[track_caller]
+fn refused(folder: &Path, arguments: &[&str]) -> String {
+    let output = mixcache(folder, arguments);
+    let message = text(&output.stderr);
+    assert!(
+        !output.status.success(),
+        "{arguments:?} was accepted: {}",
+        text(&output.stdout)
+    );
+    assert!(
+        message.starts_with("error: ") && !message.contains("panicked"),
+        "{message}"
+    );
+    assert!(!folder.join("results").exists(), "{arguments:?} left something behind");
+    message
+}
+
+#[test]
+fn shells_complete_and_manuals_describe_every_verb() {
+    let folder = TempDir::new().unwrap();
+    let help = succeeds(folder.path(), &["--help"]);
+    let (_, listed) = help.split_once("Commands:\n").unwrap();
+    let listed = listed.lines().take_while(|line| !line.is_empty());
+    let first = listed.filter(|line| !line.starts_with("   ")); // what a line has no room for stands indented below it
+    let verbs: Vec<&str> = first.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(verbs.contains(&"sweep") && verbs.len() > 10, "{help}");
+    let completions = ["bash", "zsh", "fish"].map(|shell| succeeds(folder.path(), &["completions", shell]));
+    succeeds(folder.path(), &["man", "pages"]);
+    for verb in verbs {
+        for script in &completions {
+            assert!(script.contains(verb), "{verb} is not completed");
+        }
+        let page = folder.path().join(format!("pages/mixcache-{verb}.1"));
+        assert!(verb == "help" || page.is_file(), "{} is missing", page.display());
+    }
+}
