@@ -1,11 +1,13 @@
-"""mixcache's forward against PyTorch's on this CPU: same shapes, dtype and threads, in turns.
+"""mixcache's forward against PyTorch's on this CPU, or on one of its GPUs: same shapes, dtype and threads, in turns.
 
     just bench-torch --help
 
 Each round times PyTorch, then mixcache (`crates/core/examples/stopwatch.rs`), each the fastest of some repetitions. The ratio
 of a case is that of the fastest times over all rounds; the ratios of the rounds show the noise. Processor time, which
-includes that of threads that spin while they wait, is the steadier measure of one thread on a busy machine. Records
-rounds.csv and machine.json under results/bench-torch/.
+includes that of threads that spin while they wait, is the steadier measure of one thread on a busy machine. With
+`--device cuda:0` the shapes are those of Wan2.1 at 832×480 and 81 frames, PyTorch's side is all bf16, and the rate of both
+is printed beside that of PyTorch's product of two 8192×8192 matrices. Records rounds.csv and machine.json under
+results/bench-torch/.
 """
 
 import argparse
@@ -59,29 +61,55 @@ CASES = {
 }
 
 
+CLIP = 21, 60, 104  # 81 frames of 832×480
+GPU_CASES = {
+    f"{name}-{count}": ("blocks", "bf16", config(layers, *sizes, 512, 4096), CLIP, 5)
+    for name, sizes in {"wan-1.3b": (12, 128, 8960), "wan-14b": (40, 128, 13824)}.items()
+    for layers, count in ((1, "block"), (4, "4-blocks"))
+}
+
+
 class Torch:
-    def __init__(self, what, sizes, grid, threads):
+    def __init__(self, what, dtype, sizes, grid, threads, device):
         torch.set_num_threads(threads)
         torch.manual_seed(0)
+        self.device = device
         self.model = wan.Wan(sizes, grid)
         self.latent = torch.randn(1, sizes["in_channels"], *grid)
+        text, timestep, rotary = torch.randn(1, sizes["text_len"], sizes["text_dim"]), TIMESTEP, self.model.rotary
+        if device.type != "cpu":
+            kind = torch.bfloat16 if dtype == "bf16" else torch.float32
+            self.model, self.latent, text = (it.to(device, kind) for it in (self.model, self.latent, text))
+            timestep, rotary = timestep.to(device), rotary.to(device)
         with torch.inference_mode():
-            self.context = self.model.text_embedding(torch.randn(1, sizes["text_len"], sizes["text_dim"]))
-            self.x, _, self.e0 = self.model.embed(self.latent, TIMESTEP)
-        block = lambda: self.model.blocks[0](self.x, self.e0, self.context, self.model.rotary)
-        self.run = block if what == "block" else lambda: self.model(self.latent, TIMESTEP, self.context)
+            context = self.model.text_embedding(text)
+            x, _, e0 = self.model.embed(self.latent, timestep)
+
+        def blocks(count):
+            y = x
+            for block in self.model.blocks[:count]:
+                y = block(y, e0, context, rotary)
+
+        runs = {
+            "block": lambda: blocks(1),
+            "blocks": lambda: blocks(None),
+            "pass": lambda: self.model(self.latent, timestep, context),
+        }
+        self.run = runs[what]
 
     def once(self):
         """Wall-clock and processor seconds of a run."""
         with torch.inference_mode():
             start = time.perf_counter(), time.process_time()
             self.run()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
             return time.perf_counter() - start[0], time.process_time() - start[1]
 
 
 class Mixcache:
-    def __init__(self, program, what, dtype, sizes, grid, threads):
-        command = [program, json.dumps(sizes), *map(str, grid), what, dtype]
+    def __init__(self, program, what, dtype, sizes, grid, threads, device):
+        command = [program, str(device), json.dumps(sizes), *map(str, grid), what, dtype]
         environment = os.environ | {"RAYON_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -104,19 +132,29 @@ class Mixcache:
         self.process.wait()
 
 
-def build():
+def build(device):
     # The whole workspace, as the tests and benches are built: another choice of packages would build Burn once more.
     command = ["cargo", "build", "--release", "--workspace", "--examples"]
+    if device.type != "cpu":
+        command += ["--features", f"mixcache-harness/{device.type}"]
     if subprocess.run(command, cwd=ROOT).returncode != 0:
         sys.exit(f"`{' '.join(command)}` failed: see above")
     return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/examples/stopwatch"
 
 
-def machine():
+def said(*command):
+    """By a program that need not be there: a stopwatch built elsewhere needs none."""
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        return ""
+
+
+def machine(device):
     info = pathlib.Path("/proc/cpuinfo").read_text().split("\n\n")[0] if os.path.exists("/proc/cpuinfo") else ""
     facts = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
     facts = {key.strip(): value.strip() for key, value in facts.items()}
-    git = lambda *words: subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    git = lambda *words: said("git", *words)
     wanted = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile")
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -125,12 +163,14 @@ def machine():
         "flags": [flag for flag in facts.get("flags", "").split() if flag in wanted],
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_average": os.getloadavg(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "torch": torch.__version__,
+        "cuda": torch.version.cuda,
         "torch_cpu": torch.backends.cpu.get_cpu_capability(),
         "mkl": torch.backends.mkl.is_available(),
         "onednn": torch.backends.mkldnn.is_available(),
         "python": sys.version.split()[0],
-        "rustc": subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip(),
+        "rustc": said("rustc", "--version"),
         "revision": git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else ""),
         "command": " ".join(["just bench-torch", *sys.argv[1:]]),
     }
@@ -139,12 +179,36 @@ def machine():
 COLUMNS = "torch_s", "torch_cpu_s", "mixcache_s", "mixcache_cpu_s"
 
 
-def compete(name, threads, rounds, program):
+def flops(sizes, grid):
+    """Of the products and the attention of all blocks."""
+    d, text, n = sizes["num_attention_heads"] * sizes["attention_head_dim"], sizes["text_len"], 1
+    for extent, patch in zip(grid, sizes["patch_size"]):
+        n *= extent // patch
+    products = n * (4 * d * d + 2 * d * d + 2 * d * sizes["ffn_dim"]) + text * 2 * d * d
+    return sizes["num_layers"] * (2 * products + 4 * d * n * (n + text))
+
+
+def gemm_flops_per_s(device):
+    """Of PyTorch's product of two matrices of random bf16: what this GPU reaches."""
+    a, b = (torch.randn(8192, 8192, device=device, dtype=torch.bfloat16) for _ in range(2))
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        a @ b
+        torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return 2 * 8192**3 / min(times)
+
+
+def compete(case, threads, rounds, program, device):
     """Of every round the least of the repetitions' times: what disturbs a run only adds."""
-    what, dtype, sizes, grid, repetitions = CASES[name]
+    what, dtype, sizes, grid, repetitions = case
     # Left on for all rounds, autocast keeps the weights that it has converted.
-    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
-        rivals = Torch(what, sizes, grid, threads), Mixcache(program, what, dtype, sizes, grid, threads)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16" and device.type == "cpu"):
+        rivals = (
+            Torch(what, dtype, sizes, grid, threads, device),
+            Mixcache(program, what, dtype, sizes, grid, threads, device),
+        )
         for rival in rivals:
             rival.once()
         found = []
@@ -161,8 +225,9 @@ def compete(name, threads, rounds, program):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", type=pathlib.Path, help="a stopwatch built before; none = build it")
-    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda:0")
+    parser.add_argument("--cases", nargs="+", choices=[*CASES, *GPU_CASES], help="all of the device's, by default")
+    parser.add_argument("--threads", nargs="+", type=int, help="of the CPU: 1 and 2, by default")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--results", type=pathlib.Path, default=ROOT / "results/bench-torch")
     options = parser.parse_args()
@@ -171,27 +236,39 @@ def main():
     if not distance < DISTANCE_MAX:
         sys.exit(f"the PyTorch model is {distance:.1e} off a recorded pass of Wan: its times would mean nothing")
 
-    program = options.program or build()
-    facts, rows = machine(), []
+    device = options.device
+    cases, threads_of = (CASES, [1, 2]) if device.type == "cpu" else (GPU_CASES, [1])
+    if strange := [name for name in options.cases or [] if name not in cases]:
+        sys.exit(f"{' '.join(strange)}: no case of {device}, whose cases are {' '.join(cases)}")
+    program = options.program or build(device)
+    facts, rows = machine(device), []
+    if device.type == "cuda":
+        facts["gemm_flops_per_s"] = gemm_flops_per_s(device)
+        print(f"PyTorch's product of 8192×8192 matrices: {facts['gemm_flops_per_s'] / 1e12:.0f} TFLOP/s")
     print("case          threads  torch ms  mixcache ms  ratio  cpu time  ratios of the rounds")
-    for name in options.cases:
-        for threads in options.threads:
-            rounds = compete(name, threads, options.rounds, program)
+    for name in options.cases or cases:
+        for threads in options.threads or threads_of:
+            rounds = compete(cases[name], threads, options.rounds, program, device)
             for i, columns in enumerate(rounds):
-                rows.append(dict(case=name, threads=threads, round=i, repetitions=CASES[name][-1], **columns))
+                rows.append(dict(case=name, threads=threads, round=i, repetitions=cases[name][-1], **columns))
             t, t_cpu, m, m_cpu = (min(times[column] for times in rounds) for column in COLUMNS)
             ratios = " ".join(f"{times['mixcache_s'] / times['torch_s']:.2f}" for times in rounds)
             print(
                 f"{name:<13} {threads:>7}  {t * 1e3:8.1f}  {m * 1e3:11.1f}  {m / t:5.2f}  {m_cpu / t_cpu:8.2f}  {ratios}",
                 flush=True,
             )
+            if device.type == "cuda":
+                work = flops(*cases[name][2:4])
+                rates = [f"{work / seconds / 1e12:.0f} TFLOP/s" for seconds in (t, m)]
+                share = work / m / facts["gemm_flops_per_s"]
+                print(f"{'':<13} PyTorch {rates[0]}, mixcache {rates[1]}, {share:.0%} of the product's", flush=True)
 
     folder = options.results / f"{facts['date'][:10]}-{facts['revision'][:8]}"
     if folder.exists():
         folder = folder.with_name(f"{folder.name}-{facts['date'][11:19].replace(':', '')}")
     folder.mkdir(parents=True)
     facts["load_average_after"] = os.getloadavg()
-    facts["cases"] = {name: dict(zip(("what", "dtype", "sizes", "grid"), CASES[name])) for name in CASES}
+    facts["cases"] = {name: dict(zip(("what", "dtype", "sizes", "grid"), cases[name])) for name in cases}
     (folder / "machine.json").write_text(json.dumps(facts, indent=1) + "\n")
     with open(folder / "rounds.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")

@@ -29,8 +29,8 @@ class Attention(nn.Module):
 
 def rotate(x, rotary):
     """Pairs of channels as complex numbers: one multiplication, in one pass over memory."""
-    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotary).flatten(-2)
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))  # there are no complex numbers of bf16
+    return torch.view_as_real(pairs * rotary).flatten(-2).type_as(x)
 
 
 class Block(nn.Module):
@@ -88,8 +88,8 @@ class Wan(nn.Module):
         """Tokens `[b, n, d]`, `e` `[1, d]`, `e0` `[1, 6, d]`."""
         x = self.patch_embedding(latent).flatten(2).transpose(1, 2)
         half = self.freq_dim // 2
-        angle = timestep * torch.exp(torch.arange(half) * (-torch.log(torch.tensor(10000.0)) / half))
-        e = self.time_embedding(torch.cat([angle.cos(), angle.sin()])[None])
+        angle = timestep * torch.exp(torch.arange(half) * (-torch.log(torch.tensor(10000.0)) / half)).to(timestep)
+        e = self.time_embedding(torch.cat([angle.cos(), angle.sin()])[None].type_as(x))
         return x, e, self.time_projection(e).unflatten(1, (6, -1))
 
     def forward(self, latent, timestep, context):

@@ -1,7 +1,7 @@
-//! Times one Wan block, or one pass, whenever it is asked to: mixcache's side of `experiments/bench-torch`.
+//! Times one Wan block, all blocks, or one pass, whenever it is asked to: mixcache's side of `experiments/bench-torch`.
 //!
-//! `stopwatch CONFIG FRAMES ROWS COLUMNS block|pass f32|bf16`, with `config.json` as text and the size of the latent.
-//! Every line on the standard input is answered by the seconds of one run on the CPU.
+//! `stopwatch DEVICE CONFIG FRAMES ROWS COLUMNS block|blocks|pass f32|bf16`, with `config.json` as text and the size of
+//! the latent. Every line on the standard input is answered by the seconds of one run on the device.
 
 use burn::tensor::{Distribution, FloatDType, Tensor};
 use mixcache_core::device;
@@ -24,24 +24,19 @@ fn main() {
     let threads = rayon::ThreadPoolBuilder::new().use_current_thread();
     threads.build_global().expect("nothing has used the threads yet");
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [config, sizes @ .., what, dtype] = arguments.as_slice() else {
-        panic!("expected CONFIG FRAMES ROWS COLUMNS block|pass f32|bf16");
+    let [device, config, sizes @ .., what, dtype] = arguments.as_slice() else {
+        panic!("expected DEVICE CONFIG FRAMES ROWS COLUMNS block|blocks|pass f32|bf16");
     };
     let sizes: Vec<usize> = sizes.iter().map(|size| size.parse().expect("a size")).collect();
     let grid = <[usize; 3]>::try_from(sizes).expect("frames, rows, columns");
     let config = WanConfig::parse(config).expect("the config of a Wan model");
-    let block_only = match what.as_str() {
-        "block" => true,
-        "pass" => false,
-        other => panic!("{other}: expected block or pass"),
-    };
     let dtype = match dtype.as_str() {
         "f32" => FloatDType::F32,
         "bf16" => FloatDType::BF16,
         other => panic!("{other}: expected f32 or bf16"),
     };
 
-    let device = device::open("cpu").expect("the CPU is always there");
+    let device = device::open(device).unwrap_or_else(|error| panic!("{error}"));
     let (text_len, text_dim) = (config.text_len, config.text_dim);
     let wan = Wan::random(config, 0, &device, dtype);
     let chain = wan.on(grid, 1).expect("a size that patches divide");
@@ -52,18 +47,26 @@ fn main() {
     let (hidden, ctx) = chain.embed(&latent, TIMESTEP, &cond);
     let units = chain.units();
     let block = units.iter().take_while(|unit| unit.block == 0).count();
+    let through = |count: usize| (0..count).fold(hidden.clone(), |hidden, i| chain.unit(i, hidden, &ctx));
 
     for line in std::io::stdin().lock().lines() {
         line.expect("lines");
         let start = Instant::now();
-        if block_only {
-            (0..block).fold(hidden.clone(), |hidden, i| chain.unit(i, hidden, &ctx));
-        } else {
-            let (hidden, ctx) = chain.embed(&latent, TIMESTEP, &cond);
-            let hidden = (0..units.len()).fold(hidden, |hidden, i| chain.unit(i, hidden, &ctx));
-            chain.head(hidden, &ctx);
-        }
-        println!("{}", start.elapsed().as_secs_f64());
+        // What is made is held until the clock has stopped: GPU back ends compute nothing that nobody will read.
+        let made: Box<dyn std::any::Any> = match what.as_str() {
+            "block" => Box::new(through(block)),
+            "blocks" => Box::new(through(units.len())),
+            "pass" => {
+                let (hidden, ctx) = chain.embed(&latent, TIMESTEP, &cond);
+                let hidden = (0..units.len()).fold(hidden, |hidden, i| chain.unit(i, hidden, &ctx));
+                Box::new(chain.head(hidden, &ctx))
+            }
+            other => panic!("{other}: expected block, blocks or pass"),
+        };
+        device.sync().expect("the device computes it");
+        let seconds = start.elapsed().as_secs_f64();
+        drop(made);
+        println!("{seconds}");
         std::io::stdout().flush().expect("someone reads");
     }
 }

@@ -10,6 +10,8 @@ pub mod device;
 pub mod dpmpp;
 pub mod dpmpp_sde;
 pub mod fake;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub mod inventory;
 pub mod kernels;
 pub mod linear;

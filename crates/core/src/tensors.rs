@@ -73,7 +73,7 @@ impl Latent {
 }
 
 /// Reads one tensor as f32.
-pub(crate) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor
         .cast(FloatDType::F32)
         .into_data()

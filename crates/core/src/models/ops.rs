@@ -4,6 +4,8 @@
 //! a matrix product is in the dtype of the run. On the CPU the slow ones go to [`kernels`], on tensors of f32: those round
 //! to the bf16 of a layer by themselves.
 
+#[cfg(feature = "gpu")]
+use crate::gpu;
 use crate::kernels::{self, Then};
 use crate::linear::Linear;
 use burn::tensor::activation::sigmoid;
@@ -19,6 +21,8 @@ use burn::tensor::{FloatDType, Tensor};
 pub fn project<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
     match layer {
         Linear::Panels(panels) => kernels::linear(x, panels, Then::Bias),
+        #[cfg(feature = "cuda")]
+        Linear::Tensors { weight, bias } if gpu::nvidia::multiplies(&x) => gpu::nvidia::linear(x, weight, bias, false),
         Linear::Tensors { weight, bias } => linear(x, weight.clone(), Some(bias.clone())),
     }
 }
@@ -31,42 +35,53 @@ pub fn project<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
 pub fn project_gelu(x: Tensor<3>, layer: &Linear) -> Tensor<3> {
     match layer {
         Linear::Panels(panels) => kernels::linear(x, panels, Then::BiasGelu),
+        #[cfg(feature = "cuda")]
+        Linear::Tensors { weight, bias } if gpu::nvidia::multiplies(&x) => gpu::nvidia::linear(x, weight, bias, true),
         Linear::Tensors { .. } => gelu_tanh(project(x, layer)),
     }
 }
 
-/// Layer norm with a scale and a shift per channel: `(x − mean)/√(var + eps)·scale + shift`, in f32.
+/// Layer norm with a scale and a shift per channel: `(x − mean)/√(var + eps)·scale + shift`, in f32, then rounded to
+/// the dtype `into`.
 ///
 /// # Shapes
 /// - `x`: `[b, n, d]`; `scale`, `shift`: `[d]` in f32
-/// - output: `[b, n, d]` in f32
-pub fn norm(x: &Tensor<3>, scale: Tensor<1>, shift: Tensor<1>, eps: f64) -> Tensor<3> {
+/// - output: `[b, n, d]`
+pub fn norm(x: &Tensor<3>, scale: Tensor<1>, shift: Tensor<1>, eps: f64, into: FloatDType) -> Tensor<3> {
     if kernels::serve(x) {
-        return kernels::layer_norm(x.clone(), scale, shift, eps);
+        return kernels::layer_norm(x.clone(), scale, shift, eps).cast(into);
     }
-    layer_norm(x.clone().cast(FloatDType::F32), scale, Some(shift), eps)
+    #[cfg(feature = "gpu")]
+    if gpu::serve(x) {
+        return gpu::layer_norm(x.clone(), scale, shift, eps, into);
+    }
+    layer_norm(x.clone().cast(FloatDType::F32), scale, Some(shift), eps).cast(into)
 }
 
 /// Layer norm without weights, then scale and shift of this timestep: [`norm`] with `1 + scale`.
-pub fn modulated(x: &Tensor<3>, scale: Tensor<1>, shift: Tensor<1>, eps: f64) -> Tensor<3> {
-    norm(x, scale.add_scalar(1.0), shift, eps)
+pub fn modulated(x: &Tensor<3>, scale: Tensor<1>, shift: Tensor<1>, eps: f64, into: FloatDType) -> Tensor<3> {
+    norm(x, scale.add_scalar(1.0), shift, eps, into)
 }
 
 /// RMS norm over groups of as many channels as `scale` has, the whole width or each head:
-/// `x/√(mean(x²) + eps)·scale`, in f32.
+/// `x/√(mean(x²) + eps)·scale`, in f32, then rounded to the dtype `into`.
 ///
 /// # Shapes
 /// - `x`: `[b, n, d]`; `scale`: `[d]` or `[head_dim]` in f32
-/// - output: `[b, n, d]` in f32
-pub fn rms_norm(x: Tensor<3>, scale: &Tensor<1>, eps: f64) -> Tensor<3> {
+/// - output: `[b, n, d]`
+pub fn rms_norm(x: Tensor<3>, scale: &Tensor<1>, eps: f64, into: FloatDType) -> Tensor<3> {
     if kernels::serve(&x) {
-        return kernels::rms_rope(x, scale.clone(), None, eps);
+        return kernels::rms_rope(x, scale.clone(), None, eps).cast(into);
+    }
+    #[cfg(feature = "gpu")]
+    if gpu::serve(&x) {
+        return gpu::rms_rope(x, scale.clone(), None, eps, into);
     }
     let ([b, n, d], [width]) = (x.dims(), scale.dims());
     let x = x.cast(FloatDType::F32).reshape([b, n * d / width, width]);
     let squares = x.clone() * x.clone();
     let inverse = squares.mean_dim(2).add_scalar(eps).sqrt().recip(); // [b, n·d/width, 1]
-    (x * inverse * scale.clone().unsqueeze()).reshape([b, n, d])
+    (x * inverse * scale.clone().unsqueeze()).reshape([b, n, d]).cast(into)
 }
 
 /// [`rms_norm`], then [`rotate`]: queries and keys of self-attention.
@@ -74,12 +89,16 @@ pub fn rms_norm(x: Tensor<3>, scale: &Tensor<1>, eps: f64) -> Tensor<3> {
 /// # Shapes
 /// - `x`: `[b, n, heads·head_dim]`; `scale`: `[heads·head_dim]` or `[head_dim]` in f32
 /// - `rotary`: cosine and sine, `[1, n, 1, head_dim/2]` each
-/// - output: like `x`, in f32
-pub fn rms_rotate(x: Tensor<3>, scale: &Tensor<1>, rotary: &[Tensor<4>; 2], eps: f64) -> Tensor<3> {
+/// - output: like `x`, in the dtype `into`
+pub fn rms_rotate(x: Tensor<3>, scale: &Tensor<1>, rotary: &[Tensor<4>; 2], eps: f64, into: FloatDType) -> Tensor<3> {
     if kernels::serve(&x) {
-        return kernels::rms_rope(x, scale.clone(), Some(rotary), eps);
+        return kernels::rms_rope(x, scale.clone(), Some(rotary), eps).cast(into);
     }
-    rotate(rms_norm(x, scale, eps), rotary)
+    #[cfg(feature = "gpu")]
+    if gpu::serve(&x) {
+        return gpu::rms_rope(x, scale.clone(), Some(rotary), eps, into);
+    }
+    rotate(rms_norm(x, scale, eps, FloatDType::F32), rotary).cast(into)
 }
 
 /// What a layer makes of a conditioning vector, as `N` vectors in f32: shifts, scales, gates.
@@ -132,6 +151,14 @@ pub fn rotate(x: Tensor<3>, rotary: &[Tensor<4>; 2]) -> Tensor<3> {
 pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
     if kernels::serve(&q) {
         return kernels::attention(q, k, v, heads);
+    }
+    #[cfg(feature = "cuda")]
+    if gpu::nvidia::attends(&q, heads) {
+        return gpu::nvidia::attention(q, k, v, heads);
+    }
+    #[cfg(feature = "gpu")]
+    if gpu::serve(&q) && q.dtype() == burn::tensor::DType::F32 {
+        return gpu::attention(q, k, v, heads);
     }
     let [b, n, d] = q.dims();
     let split = |x: Tensor<3>| {

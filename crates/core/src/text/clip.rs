@@ -127,5 +127,5 @@ fn affine(key: &str, width: usize, loader: &mut Loader) -> [Tensor<1>; 2] {
 }
 
 fn normed(x: &Tensor<3>, [weight, bias]: &[Tensor<1>; 2], eps: f64) -> Tensor<3> {
-    norm(x, weight.clone(), bias.clone(), eps)
+    norm(x, weight.clone(), bias.clone(), eps, FloatDType::F32)
 }

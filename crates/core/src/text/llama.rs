@@ -122,7 +122,7 @@ impl Block {
     }
     fn forward(&self, config: &LlamaConfig, x: Tensor<3>) -> Tensor<3> {
         let (n, device) = (x.dims()[1], x.device());
-        let normed = rms_norm(x.clone(), &self.norms[0], config.eps);
+        let normed = rms_norm(x.clone(), &self.norms[0], config.eps, FloatDType::F32);
         let turn = rotary::tables([n, 1, 1], [config.head_dim, 0, 0], config.theta, &device);
         let q = rotate(in_pairs(project(normed.clone(), &self.q), config.head_dim), &turn);
         let k = rotate(in_pairs(project(normed.clone(), &self.k), config.head_dim), &turn);
@@ -130,7 +130,7 @@ impl Block {
         let scale = 1.0 / (config.head_dim as f64).sqrt();
         let attention = attend([q, k, v], config.heads, scale, causal(n, &device));
         let x = x + project(attention, &self.o);
-        let normed = rms_norm(x.clone(), &self.norms[1], config.eps);
+        let normed = rms_norm(x.clone(), &self.norms[1], config.eps, FloatDType::F32);
         let gate = silu(project(normed.clone(), &self.gate));
         x + project(gate * project(normed, &self.up), &self.down)
     }

@@ -77,7 +77,10 @@ impl T5 {
             loaded(i + 1);
         }
         let norm = loader.take("norm.weight", [config.dim]);
-        Ok(states.into_iter().map(|x| rms_norm(x, &norm, config.eps)).collect())
+        Ok(states
+            .into_iter()
+            .map(|x| rms_norm(x, &norm, config.eps, FloatDType::F32))
+            .collect())
     }
     fn loader(&self) -> Loader<'_> {
         Loader::files(self.weights.clone(), self.layout, &self.device, FloatDType::F32)
@@ -134,13 +137,13 @@ impl Block {
     }
     /// Self-attention of `x` `[1, n, d]`, with the norm in front of it.
     fn attend(&self, x: Tensor<3>, bias: Tensor<4>) -> Tensor<3> {
-        let x = rms_norm(x, &self.norms[0], self.eps);
+        let x = rms_norm(x, &self.norms[0], self.eps, FloatDType::F32);
         let qkv = [&self.q, &self.k, &self.v].map(|layer| project(x.clone(), layer));
         project(attend(qkv, self.heads, 1.0, bias), &self.o)
     }
     /// Gated feed-forward of `x` `[1, n, d]`, with the norm in front of it.
     fn feed(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = rms_norm(x, &self.norms[1], self.eps);
+        let x = rms_norm(x, &self.norms[1], self.eps, FloatDType::F32);
         let gate = gelu_tanh(project(x.clone(), &self.gate));
         project(gate * project(x, &self.up), &self.down)
     }

@@ -4,6 +4,7 @@
 //! files, so a new case needs no code; a kind that is not known is listed as not covered.
 
 mod autoencoders;
+pub mod kernels;
 mod metrics;
 mod recipe;
 mod schedulers;

@@ -1,11 +1,14 @@
 //! `mixcache parity`: our numbers against those of the reference implementations.
 
-use crate::parity::{Finding, Verdict, compare, tokenizers};
+use crate::parity::{Finding, Verdict, compare, kernels, tokenizers};
 use crate::terminal::{self, Side};
 use anyhow::{Result, bail};
+use burn::tensor::Device;
+use mixcache_core::device;
 use std::path::PathBuf;
 
-/// Compare everything found in a folder of reference numbers; fail if something differs.
+/// Compare everything found in a folder of reference numbers, and a GPU's kernels with the CPU's; fail if something
+/// differs.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Folder of cases: JSON files with a `kind`, tensors beside them.
@@ -20,7 +23,11 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
-    let mut findings = compare(&args.folder, &mixcache_core::device::open(&args.device)?)?;
+    let device = device::open(&args.device)?;
+    let mut findings = compare(&args.folder, &device)?;
+    if device != Device::flex() {
+        findings.extend(kernels::compare(&device));
+    }
     if let Some(folder) = &args.tokenizers {
         findings.extend(tokenizers::compare(&args.folder, folder)?);
     }

@@ -118,7 +118,13 @@ impl CogVideoXChain<'_> {
     /// Norm, shift and scale of a stream in front of a unit.
     fn enter(&self, x: &Tensor<3>, affine: &Affine, modulation: &Modulation, ctx: &CogVideoXCtx) -> Tensor<3> {
         let [shift, scale] = vectors(&ctx.signal, &modulation.shift_scale);
-        twice_scaled(x, affine, [shift, scale], self.cogvideox.config.eps).cast(self.cogvideox.dtype)
+        twice_scaled(
+            x,
+            affine,
+            [shift, scale],
+            self.cogvideox.config.eps,
+            self.cogvideox.dtype,
+        )
     }
     /// Both streams in front of a unit, `[b, tokens, d]`.
     fn enter_both(&self, hidden: &Hidden, entrance: &Entrance, ctx: &CogVideoXCtx) -> Tensor<3> {
@@ -155,17 +161,29 @@ impl CogVideoXChain<'_> {
     }
 }
 
-/// Layer norm with its own scale and shift, then those of the timestep, in f32: one norm with their product.
-fn twice_scaled(x: &Tensor<3>, [weight, bias]: &Affine, [shift, scale]: [Tensor<1>; 2], eps: f64) -> Tensor<3> {
+/// Layer norm with its own scale and shift, then those of the timestep: one norm with their product.
+fn twice_scaled(
+    x: &Tensor<3>,
+    [weight, bias]: &Affine,
+    [shift, scale]: [Tensor<1>; 2],
+    eps: f64,
+    into: FloatDType,
+) -> Tensor<3> {
     let scale = scale.add_scalar(1.0);
-    norm(x, weight.clone() * scale.clone(), bias.clone() * scale + shift, eps)
+    norm(
+        x,
+        weight.clone() * scale.clone(),
+        bias.clone() * scale + shift,
+        eps,
+        into,
+    )
 }
 
 /// Layer norm of each head's channels, in f32.
 fn head_norm(x: Tensor<3>, [weight, bias]: &Affine) -> Tensor<3> {
     let ([b, n, d], [head_dim]) = (x.dims(), weight.dims());
     let heads = x.reshape([b, n * d / head_dim, head_dim]);
-    norm(&heads, weight.clone(), bias.clone(), HEAD_EPS).reshape([b, n, d])
+    norm(&heads, weight.clone(), bias.clone(), HEAD_EPS, FloatDType::F32).reshape([b, n, d])
 }
 
 impl Dit for CogVideoXChain<'_> {
@@ -210,7 +228,7 @@ impl Dit for CogVideoXChain<'_> {
         let [shift] = vectors(&ctx.signal, &cogvideox.head_shift);
         let [scale] = vectors(&ctx.signal, &cogvideox.head_scale);
         let x = last_norm(cogvideox, &hidden);
-        let x = twice_scaled(&x, &cogvideox.head_norm, [shift, scale], config.eps);
+        let x = twice_scaled(&x, &cogvideox.head_norm, [shift, scale], config.eps, FloatDType::F32);
         let patches = project(x, &cogvideox.head);
         Latent(patch::latent(patches, Channels::First, self.grid, config.patch))
     }
@@ -225,5 +243,11 @@ impl Dit for CogVideoXChain<'_> {
 /// The video behind the chain, after the norm that depends on no timestep, in f32.
 pub(super) fn last_norm(cogvideox: &CogVideoX, hidden: &Hidden) -> Tensor<3> {
     let [weight, bias] = cogvideox.last_norm.clone();
-    norm(&hidden.video_tokens(), weight, bias, cogvideox.config.eps)
+    norm(
+        &hidden.video_tokens(),
+        weight,
+        bias,
+        cogvideox.config.eps,
+        FloatDType::F32,
+    )
 }

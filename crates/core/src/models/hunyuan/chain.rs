@@ -112,7 +112,7 @@ impl HunyuanChain<'_> {
     /// Norm, shift and scale in front of a unit.
     fn enter(&self, x: &Tensor<3>, modulation: &Modulation, ctx: &HunyuanCtx) -> Tensor<3> {
         let [shift, scale] = vectors(&ctx.signal, &modulation.shift_scale);
-        modulated(x, scale, shift, self.hunyuan.config.eps).cast(self.hunyuan.dtype)
+        modulated(x, scale, shift, self.hunyuan.config.eps, self.hunyuan.dtype)
     }
     /// Gate and sum behind a unit.
     fn leave(&self, x: Tensor<3>, raw: Tensor<3>, modulation: &Modulation, ctx: &HunyuanCtx) -> Tensor<3> {
@@ -124,8 +124,8 @@ impl HunyuanChain<'_> {
         let (eps, dtype) = (self.hunyuan.config.eps, self.hunyuan.dtype);
         let [q, k, v] = [0, 1, 2].map(|i| project(x.clone(), &heads.qkv[i]));
         let placed = |x, scale| match rotary {
-            Some(rotary) => rms_rotate(x, scale, rotary, eps).cast(dtype),
-            None => rms_norm(x, scale, eps).cast(dtype),
+            Some(rotary) => rms_rotate(x, scale, rotary, eps, dtype),
+            None => rms_norm(x, scale, eps, dtype),
         };
         [placed(q, &heads.norm_q), placed(k, &heads.norm_k), v]
     }
@@ -253,7 +253,8 @@ impl Dit for HunyuanChain<'_> {
         let Hunyuan { config, head, .. } = self.hunyuan;
         let [shift] = vectors(&ctx.signal, &self.hunyuan.head_shift);
         let [scale] = vectors(&ctx.signal, &self.hunyuan.head_scale);
-        let patches = project(modulated(&hidden.video_tokens(), scale, shift, config.eps), head);
+        let x = modulated(&hidden.video_tokens(), scale, shift, config.eps, FloatDType::F32);
+        let patches = project(x, head);
         Latent(patch::latent(patches, Channels::First, self.grid, config.patch))
     }
     fn time_signals(&self, signal: TimeSignal, timesteps: &[f32]) -> Vec<Vec<f32>> {

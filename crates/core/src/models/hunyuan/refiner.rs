@@ -65,7 +65,7 @@ impl Refiner {
     }
     fn block(&self, block: &Block, x: Tensor<3>, signal: &Tensor<2>) -> Tensor<3> {
         let normed = |x: &Tensor<3>, [weight, bias]: &[Tensor<1>; 2]| {
-            norm(x, weight.clone(), bias.clone(), self.eps).cast(x.dtype())
+            norm(x, weight.clone(), bias.clone(), self.eps, x.dtype().into())
         };
         let [attn_norm, mlp_norm] = &block.norms;
         let [attn_gate, mlp_gate] = vectors(signal, &block.gates);

@@ -115,7 +115,7 @@ impl WanChain<'_> {
     /// A block's norm, with the scale and the shift that stand in these rows of its modulation.
     fn modulated(&self, block: &Block, x: &Tensor<3>, ctx: &WanCtx, [scale, shift]: [usize; 2]) -> Tensor<3> {
         let row = |k| row(&block.modulation, &ctx.modulation, k);
-        modulated(x, row(scale), row(shift), self.wan.config.eps).cast(self.wan.dtype)
+        modulated(x, row(scale), row(shift), self.wan.config.eps, self.wan.dtype)
     }
     fn self_attention(&self, block: &Block, x: &Tensor<3>, ctx: &WanCtx) -> Tensor<3> {
         let x = self.modulated(block, x, ctx, [SCALE_SELF, SHIFT_SELF]);
@@ -127,16 +127,15 @@ impl WanChain<'_> {
             norm_q,
             norm_k,
         } = &block.self_attn;
-        let eps = self.wan.config.eps;
-        let turned =
-            |layer, scale| rms_rotate(project(x.clone(), layer), scale, &self.rotary, eps).cast(self.wan.dtype);
+        let (eps, dtype) = (self.wan.config.eps, self.wan.dtype);
+        let turned = |layer, scale| rms_rotate(project(x.clone(), layer), scale, &self.rotary, eps, dtype);
         let (q, k) = (turned(q, norm_q), turned(k, norm_k));
         project(attention(q, k, project(x, v), self.wan.config.heads), o)
     }
     fn cross_attention(&self, block: &Block, x: &Tensor<3>, ctx: &WanCtx) -> Tensor<3> {
         let [scale, shift] = block.cross_norm.clone();
         let (eps, dtype) = (self.wan.config.eps, self.wan.dtype);
-        let x = norm(x, scale, shift, eps).cast(dtype);
+        let x = norm(x, scale, shift, eps, dtype);
         let Attention {
             q,
             k,
@@ -146,8 +145,8 @@ impl WanChain<'_> {
             norm_k,
         } = &block.cross_attn;
         let text = ctx.text.clone();
-        let q = rms_norm(project(x, q), norm_q, eps).cast(dtype);
-        let k = rms_norm(project(text.clone(), k), norm_k, eps).cast(dtype);
+        let q = rms_norm(project(x, q), norm_q, eps, dtype);
+        let k = rms_norm(project(text.clone(), k), norm_k, eps, dtype);
         project(attention(q, k, project(text, v), self.wan.config.heads), o)
     }
     /// The signal at each of these timesteps, `[timesteps, width]`.
@@ -216,7 +215,8 @@ impl Dit for WanChain<'_> {
         let table = wan.head_modulation.clone() + ctx.time.clone(); // [2, d]: shift, scale
         let scale: Tensor<1> = table.clone().narrow(0, 1, 1).squeeze_dim(0);
         let shift = table.narrow(0, 0, 1).squeeze_dim(0);
-        let patches = project(modulated(&hidden.tokens, scale, shift, wan.config.eps), &wan.head);
+        let x = modulated(&hidden.tokens, scale, shift, wan.config.eps, FloatDType::F32);
+        let patches = project(x, &wan.head);
         Latent(patch::latent(patches, Channels::Last, self.grid, wan.config.patch))
     }
     fn time_signals(&self, signal: TimeSignal, timesteps: &[f32]) -> Vec<Vec<f32>> {
