@@ -120,6 +120,19 @@ fn refused(folder: &Path, arguments: &[&str]) -> String {
 }
 
 #[test]
+#[cfg(unix)]
+fn what_nobody_reads_on_ends_the_program_quietly() {
+    use std::os::unix::process::ExitStatusExt;
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader); // as `head` does once it has its lines
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mixcache"));
+    let output = command.args(["completions", "bash"]).stdout(writer).output().unwrap();
+    const SIGPIPE: i32 = 13; // on Linux and macOS alike
+    assert_eq!(output.status.signal(), Some(SIGPIPE), "{:?}", output.status);
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
 fn shells_complete_and_manuals_describe_every_verb() {
     let folder = TempDir::new().unwrap();
     let help = succeeds(folder.path(), &["--help"]);
