@@ -133,6 +133,41 @@ fn what_nobody_reads_on_ends_the_program_quietly() {
 }
 
 #[test]
+fn measurements_and_comparisons_are_printed_as_json_and_nothing_else() {
+    let folder = tiny(&[]);
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let shown = succeeds(folder.path(), arguments);
+        serde_json::from_str(&shown).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {shown}"))
+    };
+    let timed = json(&["time", "tiny.toml", "--repeats", "1", "--json"]);
+    // A block of wan-mini is three units, of one kind each in all eight blocks; outside stand embedding and head.
+    let parts: Vec<u64> = timed["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|part| part["count"].as_u64())
+        .collect();
+    assert_eq!(parts, [1, 8, 8, 8]);
+    let predicted = timed["predicted"].as_array().unwrap();
+    let of = |label: &str| predicted.iter().find(|row| row["policy"] == label).unwrap();
+    assert_eq!(of("off")["speedup"], 1.0);
+    assert!(of("step interval=3")["speedup"].as_f64() > of("step interval=2")["speedup"].as_f64());
+
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/tests/golden/schedulers");
+    let compared = json(&["parity", golden, "--json"]);
+    let compared = compared.as_array().unwrap();
+    assert!(
+        !compared.is_empty() && compared.iter().all(|one| one["verdict"] == "equal"),
+        "{compared:?}"
+    );
+    assert!(
+        compared
+            .iter()
+            .all(|one| one["error"].as_f64() <= one["tolerance"].as_f64())
+    );
+}
+
+#[test]
 fn shells_complete_and_manuals_describe_every_verb() {
     let folder = TempDir::new().unwrap();
     let help = succeeds(folder.path(), &["--help"]);
