@@ -11,7 +11,7 @@
 //!          x after embed    x before  velocity
 //! ```
 
-use crate::data::Data;
+use crate::data::{Data, Kind};
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, sync::Arc};
 
@@ -586,6 +586,10 @@ pub trait CachePolicy {
         false
     }
 }
+    /// What it looks up in [`Run::data`]: kind and name.
+    fn draws_on(&self) -> Option<(Kind, &str)> {
+        None
+    }
 
 /// One line of the decision trace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

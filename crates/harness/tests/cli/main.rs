@@ -168,6 +168,32 @@ fn measurements_and_comparisons_are_printed_as_json_and_nothing_else() {
 }
 
 #[test]
+fn a_listing_names_the_file_that_each_policy_takes_its_calibration_from() {
+    let tea =
+        "[[policy]]\nkind = \"tea\"\ncoefficients = \"mine\"\nthreshold = [0.1, 0.2]\n\n[[policy]]\nkind = \"off\"";
+    let folder = tiny(&[("[[policy]]\nkind = \"off\"", tea)]);
+    let polynomial = "[mine]\nmodel = \"any\"\nsource = \"made up\"\nsignal = \"embedding\"\npolynomial = [1.0, 0.0]\nrange = [0.0, 1.0]";
+    std::fs::create_dir(folder.path().join("coefficients")).unwrap();
+    for stem in ["a", "stray"] {
+        std::fs::write(folder.path().join(format!("coefficients/{stem}.toml")), polynomial).unwrap();
+    }
+    let listing = succeeds(folder.path(), &["list", "tiny.toml", "--json"]);
+    let listing: serde_json::Value = serde_json::from_str(&listing).unwrap();
+    let drawn = serde_json::json!([{
+        "kind": "coefficients",
+        "name": "mine",
+        "file": "coefficients/stray.toml", // of two of one name the last in the alphabet
+        "policies": ["tea coefficients=mine"],
+    }]);
+    assert_eq!(listing["data"], drawn);
+    let shown = succeeds(folder.path(), &["list", "tiny.toml"]);
+    assert!(
+        shown.contains("coefficients `mine` from coefficients/stray.toml: tea coefficients=mine"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn shells_complete_and_manuals_describe_every_verb() {
     let folder = TempDir::new().unwrap();
     let help = succeeds(folder.path(), &["--help"]);
