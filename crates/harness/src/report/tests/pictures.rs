@@ -39,10 +39,7 @@ fn a_report_shows_every_series_and_says_what_it_was_made_from() {
     }
     let page = fs::read_to_string(&report.page).unwrap();
     assert!(page.starts_with("# Cache policies on a made-up model\n\nNumbers in this recording are invented."));
-    assert!(page.contains(&format!(
-        "`mixcache report results/{}`",
-        directory.file_name().unwrap().display()
-    )));
+    assert!(page.contains(&format!("`mixcache report {}`", directory.display())));
     assert!(page.contains("Speed-ups are relative to off (median"));
     let svg = fs::read_to_string(directory.join("report/curves.svg")).unwrap();
     for (_, series, knob, ..) in &SWEEPS[1..] {
@@ -63,6 +60,29 @@ fn a_report_shows_every_series_and_says_what_it_was_made_from() {
         table.lines().count(),
         1 + SWEEPS.iter().map(|sweep| sweep.3.len()).sum::<usize>()
     );
+}
+
+#[test]
+fn the_command_that_makes_a_report_again_can_be_pasted() {
+    let here = std::env::current_dir().unwrap();
+    for (directory, argument) in [
+        (
+            "results/mini/2026-01-31-1a2b3c4d".into(),
+            "results/mini/2026-01-31-1a2b3c4d",
+        ),
+        (
+            here.join("results/mini/2026-01-31-1a2b3c4d"),
+            "results/mini/2026-01-31-1a2b3c4d",
+        ),
+        (here, "."),
+        (
+            "/data/mini/2026-01-31-1a2b3c4d".into(),
+            "/data/mini/2026-01-31-1a2b3c4d",
+        ),
+        ("/data/my results/it's".into(), r"'/data/my results/it'\''s'"),
+    ] {
+        assert_eq!(command(&directory), format!("mixcache report {argument}"));
+    }
 }
 
 #[test]
