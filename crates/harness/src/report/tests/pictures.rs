@@ -86,6 +86,42 @@ fn the_command_that_makes_a_report_again_can_be_pasted() {
 }
 
 #[test]
+fn each_of_a_crowd_of_policies_gets_a_panel_of_its_own() {
+    let (runs, _) = sweep();
+    let names: Vec<String> = (0..30).map(|i| format!("p{i}")).collect();
+    let one = runs.iter().filter(|run| run.series == "step form=output");
+    let like = |name: &str, run: &RunRow| RunRow {
+        run_key: format!("{name}-{}", run.run_key),
+        series: name.to_string(),
+        label: run.label.replace(&run.series, name),
+        ..run.clone()
+    };
+    let crowd = one.flat_map(|run| names.iter().map(|name| like(name, run)));
+    let off = runs.iter().filter(|run| run.policy == "off").cloned();
+    let (_root, directory) = recorded(&off.chain(crowd).collect::<Vec<_>>(), &[]);
+    let report = write(&directory).unwrap();
+    keep("crowd", &report);
+    let svg = directory.join("report/curves.svg");
+    assert_readable(&svg);
+    let (texts, _) = draw::text_boxes(&fs::read_to_string(&svg).unwrap());
+    let left_of = |name: &String| {
+        let title = texts.iter().find(|(text, _)| text.split(' ').next() == Some(name));
+        title.unwrap_or_else(|| panic!("{name} has no panel")).1
+    };
+    let places: std::collections::BTreeSet<_> = names
+        .iter()
+        .map(left_of)
+        .map(|[l, t, ..]| (l as i32, t as i32))
+        .collect();
+    assert_eq!(places.len(), names.len());
+    // Alone, every point has room for its knob.
+    let knobs = texts
+        .iter()
+        .filter(|(text, _)| text.parse::<f64>().is_ok_and(|knob| (2.0..=5.0).contains(&knob)));
+    assert_eq!(knobs.count(), 3 * names.len());
+}
+
+#[test]
 fn stand_ins_and_missing_quality_are_said_in_the_picture() {
     let (mut runs, events) = sweep();
     for run in &mut runs {
