@@ -73,7 +73,8 @@ impl CacheLimits {
     };
 }
 
-/// What a policy is told of a run: the chain made for the batch of `guidance`.
+/// What a policy is told of a run: the chain made for the batch of `guidance`. That the prompts of the branches differ in
+/// tokens, a chain does not know.
 pub fn run_of(
     chain: &impl Chain,
     schedule: &Schedule,
@@ -86,6 +87,7 @@ pub fn run_of(
         units: chain.units(),
         rest_flops: chain.rest_flops(),
         branches: guidance.branches(),
+        branches_alike: true,
         guidance: guidance.scale(),
         sigmas: schedule.sigmas[..schedule.steps()].to_vec(),
         timesteps: schedule.timesteps.clone(),

@@ -1,9 +1,14 @@
 //! A checkpoint that does not fit is refused with everything that is wrong with it.
 
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::{Device, FloatDType, Tensor};
 use mixcache_core::models::hunyuan::{Hunyuan, HunyuanConfig};
 use mixcache_core::models::wan::{Wan, WanConfig};
+use mixcache_core::models::{Chain, Config, Prompt};
+use mixcache_core::noise::noise;
+use mixcache_core::tensors::Latent;
 use mixcache_core::weights::{Weights, WeightsError};
+use mixcache_policies::chain::Dit;
+use safetensors::SafeTensors;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -75,6 +80,56 @@ fn a_layer_that_is_taken_in_parts_is_named_once_under_the_name_it_has_in_the_fil
     let error = hunyuan_refusal("diffusers.safetensors", |config| config.pooled_dim = 10);
     let line = "misshapen: time_text_embed.text_embedder.linear_1.weight: found [32, 12] F32, expected [32, 10]";
     assert!(error.contains(line), "{error}");
+}
+
+/// What a model of the recorded case predicts from these weights.
+fn predicted(config: &Config, weights: Weights) -> Vec<f32> {
+    let device = Device::flex();
+    let model = config.clone().load(weights, &device, FloatDType::F32).unwrap();
+    let (width, pooled) = config.text_widths();
+    let prompt = Prompt {
+        states: Tensor::full([1, 3, width], 0.5, &device),
+        pooled: Tensor::full([1, pooled.unwrap_or(width)], 0.5, &device),
+    };
+    let cond = model.condition(prompt, 6.0).unwrap();
+    let chain = model.on([2, 4, 4], 1, 3).unwrap();
+    let shape = chain.latent_shape();
+    let latent = Latent::from_host(noise(3, &shape), shape, &device);
+    let (hidden, ctx) = chain.embed(&latent, 500.0, &cond);
+    let hidden = (0..chain.units().len()).fold(hidden, |hidden, i| chain.unit(i, hidden, &ctx));
+    chain.head(hidden, &ctx).to_host()
+}
+
+#[test]
+fn comfyui_s_prefix_in_front_of_every_key_changes_nothing() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("comfyui.safetensors");
+    for (case, file) in [
+        ("wan/wan_a", "original.safetensors"),
+        ("wan/wan_a", "diffusers.safetensors"),
+        ("hunyuan/hy_a", "original.safetensors"),
+    ] {
+        let text = fs::read_to_string(golden.join(case).join("config.json")).unwrap();
+        let config = match case {
+            "wan/wan_a" => Config::Wan(WanConfig::parse(&text).unwrap()),
+            _ => Config::Hunyuan(HunyuanConfig::parse(&text).unwrap()),
+        };
+        let plain = golden.join(case).join(file);
+        let bytes = fs::read(&plain).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter();
+        let prefixed = tensors.map(|(key, view)| (format!("model.diffusion_model.{key}"), view));
+        safetensors::serialize_to_file(prefixed, None, &path).unwrap();
+        let [plain, prefixed] = [&plain, &path].map(|path| predicted(&config, Weights::open(path).unwrap()));
+        assert_eq!(plain, prefixed, "{case}/{file}");
+    }
+    // Refused, it is still told by what lies behind the prefix.
+    let error = Config::Wan(config()).load(Weights::open(&path).unwrap(), &Device::flex(), FloatDType::F32);
+    let error = error.err().expect("HunyuanVideo is no Wan").to_string();
+    assert!(
+        error.contains("they look like HunyuanVideo in its authors' keys"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod data;
 mod shipped;
 mod variants;
 
-pub use data::read_data;
+pub use data::{Origins, read_data};
 pub use variants::Variant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -43,6 +43,8 @@ pub struct Experiment {
     pub policies: Vec<Variant>,
     /// Calibrated data.
     pub data: Data,
+    /// Where that stands.
+    pub origins: Origins,
     /// What was substituted for what; empty when nothing was.
     pub substituted: String,
     /// Whether another model stands in for the one the file names.
@@ -231,8 +233,9 @@ impl Experiment {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let folder = path.parent().unwrap_or(Path::new("."));
-        let data = read_data(folder)?;
-        Experiment::parse(&name, &text, data).with_context(|| format!("in {}", path.display()))
+        let (data, origins) = read_data(folder)?;
+        let parsed = Experiment::parse(&name, &text, data).with_context(|| format!("in {}", path.display()))?;
+        Ok(Experiment { origins, ..parsed })
     }
 
     /// An experiment from its text.
@@ -280,6 +283,7 @@ impl Experiment {
             stand_in: wire.stand_in,
             policies,
             data,
+            origins: Origins::new(),
             substituted: String::new(),
             on_stand_in: false,
         })

@@ -42,7 +42,17 @@ enum Verb {
     Man(man::Args),
 }
 
+/// Lets `mixcache list mini | head` end as other programs do once nobody reads on: by the signal, quietly. Rust starts
+/// programs with the signal ignored, and printing then panics.
+#[cfg(unix)]
+fn end_when_nobody_reads() {
+    // SAFETY: no other thread runs yet, and what is set is no function of ours but the system's default.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 fn main() -> std::process::ExitCode {
+    #[cfg(unix)]
+    end_when_nobody_reads();
     // This thread works too, instead of handing every kernel over to another and waiting.
     let threads = rayon::ThreadPoolBuilder::new().use_current_thread();
     threads.build_global().expect("nothing has used the threads yet");

@@ -126,6 +126,8 @@ impl<'a> Runner<'a> {
         let prompts = &self.experiment.runs.prompts;
         let tokens = |prompt: &&String| self.subject.chain(1, prompt).map_or(0, |chain| chain.hidden_shape()[1]);
         let longest = prompts.iter().max_by_key(tokens).expect("an experiment has prompts"); // holds most
+        let is_alike = |prompt: &String| self.subject.branches_alike(prompt).unwrap_or(true); // of others it is told below
+        let alike = prompts.iter().all(is_alike);
         for variant in &self.experiment.policies {
             if let Err(reason) = self.mode(variant) {
                 reasons.extend(Some(reason.to_string()).filter(|reason| !reasons.contains(reason)));
@@ -137,7 +139,8 @@ impl<'a> Runner<'a> {
                 reasons.push(format!("{}: `steps = 0`: expected at least 1", variant.label));
                 continue;
             }
-            let (run, _) = self.run(variant, longest, steps)?;
+            let (mut run, _) = self.run(variant, longest, steps)?;
+            run.branches_alike = alike;
             let fits = policy
                 .begin(&run)
                 .map_err(WalkError::from)
@@ -207,8 +210,9 @@ impl<'a> Runner<'a> {
             full: (sampler.full_first, sampler.full_last),
             budget_bytes,
         };
-        let data = self.data.clone();
-        Ok((run_of(&chain, &schedule, guidance, limits, data), schedule))
+        let run = run_of(&chain, &schedule, guidance, limits, self.data.clone());
+        let branches_alike = self.subject.branches_alike(prompt)?;
+        Ok((Run { branches_alike, ..run }, schedule))
     }
 
     /// Everything a denoising needs but the policy.

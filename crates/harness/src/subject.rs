@@ -11,7 +11,7 @@ use mixcache_core::codec::PatchCodec;
 use mixcache_core::fake;
 use mixcache_core::inventory::KeyLayout;
 use mixcache_core::mini::{self, Mini};
-use mixcache_core::models::{Cond, Config, Model, ModelChain, Prompt};
+use mixcache_core::models::{Chain, Cond, Config, Model, ModelChain, Prompt};
 use mixcache_core::sampler::Prediction;
 use mixcache_core::tensors::Latent;
 use mixcache_core::text::{TextStates, Vocabulary};
@@ -314,11 +314,26 @@ impl Subject {
     /// The model on the grid of the clip, for `batch` latents in a pass and this prompt, or the negative one where that
     /// is longer.
     pub fn chain(&self, batch: usize, prompt: &str) -> Result<ModelChain<'_>> {
-        let tokens = |text: &str| Ok::<_, anyhow::Error>(self.prompt(text)?.states.dims()[1]);
-        // That it was not encoded is told by `conds`, which names the prompt.
-        let negative = self.negative_prompt.as_deref().and_then(|text| tokens(text).ok());
-        let text_tokens = tokens(prompt)?.max(negative.unwrap_or(0));
+        let text_tokens = self.tokens(prompt)?.max(self.negative_tokens().unwrap_or(0));
         Ok(self.model.on(self.grid, batch, text_tokens)?)
+    }
+
+    /// Whether a pass over this prompt has hidden states of the shape of one over the negative prompt, if there is one.
+    pub fn branches_alike(&self, prompt: &str) -> Result<bool> {
+        let shape = |tokens| Ok::<_, anyhow::Error>(self.model.on(self.grid, 1, tokens)?.hidden_shape());
+        Ok(match self.negative_tokens() {
+            Some(negative) => shape(self.tokens(prompt)?)? == shape(negative)?,
+            None => true,
+        })
+    }
+
+    fn tokens(&self, prompt: &str) -> Result<usize> {
+        Ok(self.prompt(prompt)?.states.dims()[1])
+    }
+
+    /// None as well where it was not encoded: that is told by `conds`, which names the prompt.
+    fn negative_tokens(&self) -> Option<usize> {
+        self.tokens(self.negative_prompt.as_deref()?).ok()
     }
 
     /// A prompt as numbers.

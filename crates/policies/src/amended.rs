@@ -17,6 +17,7 @@
 //! difference hardly does. What the other one was amended by is part of the rebuilt one already, which counts as made.
 
 use crate::PolicySpec;
+use crate::data::Kind;
 use crate::plan::*;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,6 +79,9 @@ impl CachePolicy for Amended {
     }
     fn steps(&self, planned: usize) -> usize {
         self.of.policy().steps(planned)
+    }
+    fn draws_on(&self) -> Option<(Kind, &str)> {
+        self.of.draws_on()
     }
     fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
         at_least_one("degree", self.degree)?;

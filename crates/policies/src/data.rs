@@ -19,6 +19,35 @@ pub struct Data {
     pub traces: BTreeMap<String, Recorded>,
 }
 
+/// A kind of calibrated data, by the name of the folder beside an experiment that its files lie in.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// [`Data::tea`].
+    Coefficients,
+    /// [`Data::mix`].
+    Calibration,
+    /// [`Data::ratios`].
+    Ratios,
+    /// [`Data::moments`].
+    Moments,
+    /// [`Data::traces`].
+    Traces,
+}
+
+impl Kind {
+    /// Name of the folder.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Kind::Coefficients => "coefficients",
+            Kind::Calibration => "calibration",
+            Kind::Ratios => "ratios",
+            Kind::Moments => "moments",
+            Kind::Traces => "traces",
+        }
+    }
+}
+
 /// A TeaCache polynomial: maps the change of a signal to the expected change of the output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

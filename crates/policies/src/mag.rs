@@ -2,7 +2,7 @@
 //! from step to step as it did in one calibrated run. With γ_i its ratio at step i, and A = Πγ, E = Σ|1 − A|, n
 //! counted since the last computed step: skip iff E < δ and n ≤ K, else compute and begin anew. No measurement.
 
-use crate::data::find;
+use crate::data::{Kind, find};
 use crate::form::{Form, WholeStep};
 use crate::plan::*;
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,9 @@ impl Mag {
 }
 
 impl CachePolicy for Mag {
+    fn draws_on(&self) -> Option<(Kind, &str)> {
+        Some((Kind::Ratios, &self.ratios))
+    }
     fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
         let of = find(run, "set of magnitude ratios", &run.data.ratios, &self.ratios, |r| &r.model, self.foreign)?;
         let (steps, branches) = (run.steps(), run.branches);

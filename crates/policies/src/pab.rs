@@ -53,6 +53,9 @@ impl CachePolicy for Pab {
     fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
         at_least_one("interval", self.interval)?;
         at_least_one("cross_interval", self.cross_interval)?;
+        if self.shared_state {
+            needs_like_branches(run, "`shared_state = true`")?;
+        }
         let window = |low: f32, high: f32| {
             let inside = |(step, &t): (usize, &f32)| low < t && t < high && !run.is_full(step);
             run.timesteps.iter().enumerate().map(inside).collect()

@@ -11,7 +11,7 @@
 //!          x after embed    x before  velocity
 //! ```
 
-use crate::data::Data;
+use crate::data::{Data, Kind};
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, sync::Arc};
 
@@ -69,6 +69,9 @@ pub struct Run {
     pub rest_flops: f64,
     /// Passes per step: 2 with classifier-free guidance, 1 when guidance is distilled, batched or off.
     pub branches: usize,
+    /// Whether the hidden states of all branches have one shape: not where text of its own length goes along with the
+    /// video in each (HunyuanVideo under true CFG).
+    pub branches_alike: bool,
     /// Guidance scale w of `ε = ε_u + w·(ε_c − ε_u)`.
     pub guidance: f32,
     /// Noise level of each step, decreasing, in (0, 1].
@@ -557,6 +560,16 @@ pub(crate) fn needs_guidance(run: &Run, what: &str) -> Result<(), Unfit> {
     )))
 }
 
+pub(crate) fn needs_like_branches(run: &Run, what: &str) -> Result<(), Unfit> {
+    if run.branches_alike {
+        return Ok(());
+    }
+    Err(Unfit(format!(
+        "{what} puts hidden states of one branch into the other, and here their prompts differ in tokens: leave it out, \
+         or give a `negative_prompt` of as many tokens as each prompt has"
+    )))
+}
+
 /// A cache method.
 pub trait CachePolicy {
     /// Steps the sampler should take where the experiment plans `planned`. Only the control
@@ -573,6 +586,10 @@ pub trait CachePolicy {
     /// The next move of the pass standing at `at`; `seen` answers the [`Move::Look`] just before,
     /// and is empty otherwise.
     fn next(&mut self, at: At, seen: &[f32]) -> Move;
+    /// What it looks up in [`Run::data`]: kind and name.
+    fn draws_on(&self) -> Option<(Kind, &str)> {
+        None
+    }
     /// What the user should know after a run, e.g. a signal outside its calibrated range.
     fn warnings(&self) -> Vec<String> {
         vec![]

@@ -19,6 +19,17 @@ impl Replay {
             moves: moves.cloned().collect(),
         }
     }
+    /// Whether hidden states of one branch are put into another.
+    fn shares_states(&self) -> bool {
+        let crosses = |event: &Event, term: &Term| match term.of {
+            Source::Kept { value, branch, .. } => value.is_hidden() && branch != event.at.branch,
+            Source::Fresh { .. } | Source::Now { .. } => false,
+        };
+        self.moves.iter().any(|event| match &event.act {
+            Move::Reuse { terms, .. } => terms.iter().any(|term| crosses(event, term)),
+            _ => false,
+        })
+    }
     /// Memory for what the trace reuses, no more: a value that was stored but never used is not kept.
     fn claim(&self) -> Claim {
         let held = self
@@ -88,6 +99,9 @@ impl CachePolicy for Replay {
             return Err(Unfit(
                 "the trace was recorded on another run: it goes on after the last step".into(),
             ));
+        }
+        if self.shares_states() {
+            needs_like_branches(run, "the trace")?;
         }
         Ok(self.claim())
     }

@@ -21,6 +21,12 @@ macro_rules! policies {
                     $(PolicySpec::$policy(policy) => policy,)*
                 }
             }
+            /// What the policy looks up in the calibrated data, see [`CachePolicy::draws_on`](plan::CachePolicy::draws_on).
+            pub fn draws_on(&self) -> Option<(data::Kind, &str)> {
+                match self {
+                    $(PolicySpec::$policy(policy) => plan::CachePolicy::draws_on(policy),)*
+                }
+            }
             /// A fresh policy with these knobs.
             pub fn policy(&self) -> Box<dyn plan::CachePolicy> {
                 match self {

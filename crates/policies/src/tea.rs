@@ -3,7 +3,7 @@
 //! (`TeaCache4Wan2.1`), the modulated input of the first block on HunyuanVideo (`TeaCache4HunyuanVideo`).
 //! With `order = 1` a Taylor series of the residual is reused, as ModelTC/LightX2V's "Custom" cache does.
 
-use crate::data::find;
+use crate::data::{Kind, find};
 use crate::form::{Form, WholeStep};
 use crate::plan::*;
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,9 @@ impl Tea {
 }
 
 impl CachePolicy for Tea {
+    fn draws_on(&self) -> Option<(Kind, &str)> {
+        Some((Kind::Coefficients, &self.coefficients))
+    }
     fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
         let named = &self.coefficients;
         let of = find(run, "TeaCache polynomial", &run.data.tea, named, |c| &c.model, self.foreign)?;

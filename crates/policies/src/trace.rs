@@ -1,7 +1,7 @@
 //! A recorded run's decisions, made again on any model: an oracle's schedule, or what a policy decided
 //! on a trained model, timed on one whose weights are not at hand.
 
-use crate::data::{self, Recorded};
+use crate::data::{self, Kind, Recorded};
 use crate::plan::*;
 use crate::replay::Replay;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ impl CachePolicy for Trace {
     fn is_hybrid() -> bool {
         // What was recorded may be anything.
         true
+    }
+    fn draws_on(&self) -> Option<(Kind, &str)> {
+        Some((Kind::Traces, &self.trace))
     }
     fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
         let traces = &run.data.traces;

@@ -65,6 +65,24 @@ const POLICIES: &[&str] = &[
 ];
 
 #[test]
+fn a_policy_says_what_calibrated_data_it_draws_on_and_cannot_run_without() {
+    for text in POLICIES {
+        let spec: PolicySpec = toml::from_str(text).unwrap();
+        let without = Run {
+            data: Default::default(),
+            ..run()
+        };
+        match (spec.draws_on(), spec.policy().begin(&without)) {
+            (None, begun) => assert!(begun.is_ok(), "{text}"),
+            (Some((_, name)), begun) => {
+                let reason = begun.expect_err(text).to_string();
+                assert!(reason.contains(&format!("`{name}`")), "{text}: {reason}");
+            }
+        }
+    }
+}
+
+#[test]
 fn off_equals_the_plain_forward_bit_for_bit_and_touches_nothing() {
     let off = go(&mut *policy("kind = 'off'"), run()).unwrap();
     assert_eq!(off.latent, plain(&run()));

@@ -3,6 +3,7 @@
 mod mock;
 use mixcache_policies::data::Data;
 use mixcache_policies::plan::*;
+use mixcache_policies::replay::Replay;
 use mock::*;
 
 fn trace(text: &str) -> Vec<Event> {
@@ -192,6 +193,25 @@ fn branches_share_attention_only_when_told_to_repeat_that_fault() {
     assert!(reused_of("kind = 'pab'").iter().all(|&branch| branch == UNCOND));
     let shared = reused_of("kind = 'pab'\ncross_interval = 1\nshared_state = true");
     assert!(!shared.is_empty() && shared.iter().all(|&branch| branch == COND));
+}
+
+#[test]
+fn states_of_one_branch_do_not_go_into_another_of_other_length() {
+    let unlike = Run {
+        branches_alike: false,
+        ..run()
+    };
+    for (text, shares) in [("kind = 'pab'", false), ("kind = 'pab'\nshared_state = true", true)] {
+        let replayed = Replay::new(&trace(text)).begin(&unlike);
+        for begun in [policy(text).begin(&unlike), replayed] {
+            assert_eq!(begun.is_err(), shares, "{text}");
+            assert!(
+                begun
+                    .err()
+                    .is_none_or(|reason| reason.to_string().contains("`negative_prompt`"))
+            );
+        }
+    }
 }
 
 #[test]

@@ -62,8 +62,8 @@ impl Shard {
 pub struct Weights {
     origin: String,
     shards: Arc<Vec<Shard>>,
-    keys: BTreeMap<String, usize>, // to shard
-    marker: Option<String>,        // of a file of scaled weights of eight bits
+    keys: BTreeMap<String, (usize, String)>, // to shard, and name in it
+    marker: Option<String>,                  // of a file of scaled weights of eight bits
     offload: bool,
 }
 
@@ -106,18 +106,28 @@ impl Weights {
         ))
     }
     fn of(origin: String, shards: Vec<Shard>) -> Weights {
-        let keys: BTreeMap<String, usize> = shards
+        let keys: BTreeMap<_, _> = shards
             .iter()
             .enumerate()
-            .flat_map(|(i, shard)| shard.metadata.tensors().into_keys().map(move |key| (key, i)))
+            .flat_map(|(i, shard)| {
+                let names = shard.metadata.tensors().into_keys();
+                names.map(move |key| (key.clone(), (i, key)))
+            })
             .collect();
         Weights {
             origin,
+            marker: marker(&keys),
             shards: Arc::new(shards),
-            marker: keys.keys().find(|key| fp8::is_marker(key)).cloned(),
             keys,
             offload: false,
         }
+    }
+    /// The same by shorter names: without `prefix`, where a name begins with it.
+    pub fn without_prefix(self, prefix: &str) -> Weights {
+        let short = |key: String| key.strip_prefix(prefix).map(str::to_string).unwrap_or(key);
+        let keys: BTreeMap<_, _> = self.keys.into_iter().map(|(key, place)| (short(key), place)).collect();
+        let marker = marker(&keys);
+        Weights { keys, marker, ..self }
     }
     /// For a model whose blocks stay in the host's memory, each copied to the device when a pass reaches it.
     pub fn offloaded(self) -> Weights {
@@ -151,9 +161,14 @@ impl Weights {
         notes.get(key).map(String::as_str)
     }
     fn find(&self, key: &str) -> Option<(&[u8], &TensorInfo)> {
-        let shard = &self.shards[*self.keys.get(key)?];
-        let info = shard.metadata.info(key)?;
+        let (shard, name) = self.keys.get(key)?;
+        let shard = &self.shards[*shard];
+        let info = shard.metadata.info(name)?;
         let (from, to) = info.data_offsets;
         Some((&shard.bytes.as_slice()[shard.start + from..shard.start + to], info))
     }
+}
+
+fn marker<T>(keys: &BTreeMap<String, T>) -> Option<String> {
+    keys.keys().find(|key| fp8::is_marker(key)).cloned()
 }

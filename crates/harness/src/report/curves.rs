@@ -1,11 +1,15 @@
 //! Quality against speed-up: one curve a series, through the values of its swept knob.
 
+mod facets;
+mod labels;
+
 use super::axis::{Axis, number};
 use super::chart::{Frame, grid};
 use super::draw::{self, Canvas, Heading, INK, PALETTE, SMALL_PX, VERMILLION, WIDTH};
 use super::summary::{Group, Summary};
 use crate::stats::Estimate;
 use anyhow::Result;
+use labels::Labels;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
@@ -14,6 +18,8 @@ const HEIGHT: i32 = 900;
 /// Panels never get lower than this, axes included: the picture grows instead.
 const PANEL_LEAST: i32 = 500;
 const LEGEND_ROW: i32 = 30;
+/// More curves cannot be told apart in one panel: each gets its own.
+const CURVES_MOST: usize = 24;
 /// Of an upper line: no colour of a policy, dark enough to be seen through its dashes.
 const UPPER: RGBColor = RGBColor(106, 27, 154);
 const GREYS: [RGBColor; 3] = [RGBColor(110, 110, 110), RGBColor(150, 150, 150), RGBColor(70, 70, 70)];
@@ -94,6 +100,9 @@ pub fn draw(group: &Group, title: &str) -> Result<Option<String>> {
         format!("{}, {} · {}", common.device, common.dtype, common.machine),
     ];
     let heading = Heading::new(title, &subtitle, &super::warnings(group))?;
+    if curves.len() > CURVES_MOST {
+        return Ok(Some(facets::draw(&heading, panels[0], &curves, group)?));
+    }
     let legend_height = 45 + legend_shape(&curves).1 * LEGEND_ROW;
     let height = HEIGHT.max(heading.height + PANEL_LEAST + legend_height);
     let svg = draw::svg(height, |canvas| {
@@ -196,6 +205,18 @@ fn legend(canvas: &Canvas, curves: &[Curve], group: &Group, top: i32) -> Result<
         marker(canvas, (x + 30, y), &curve.style)?;
         draw::text(canvas, &curve.name, (x + 72, y), SMALL_PX, INK, HPos::Left)?;
     }
+    draw::text(
+        canvas,
+        &note(curves, group),
+        (60, top + rows * LEGEND_ROW + 20),
+        SMALL_PX,
+        RGBColor(90, 90, 90),
+        HPos::Left,
+    )
+}
+
+/// What a reader must know of every panel.
+fn note(curves: &[Curve], group: &Group) -> String {
     let mut note = "Numbers beside markers: value of the knob.".to_string();
     if group
         .summaries
@@ -217,14 +238,7 @@ fn legend(canvas: &Canvas, curves: &[Curve], group: &Group, top: i32) -> Result<
     if group.summaries.iter().any(|s| s.is_upper) {
         note += " Violet: upper line.";
     }
-    draw::text(
-        canvas,
-        &note,
-        (60, top + rows * LEGEND_ROW + 20),
-        SMALL_PX,
-        RGBColor(90, 90, 90),
-        HPos::Left,
-    )
+    note
 }
 
 /// Thin strokes of a digit need more contrast than a thick line of the same colour.
@@ -233,73 +247,108 @@ fn darker(RGBColor(r, g, b): RGBColor) -> RGBColor {
     RGBColor(r, g, b)
 }
 
-fn draw_panel(canvas: &Canvas, panel: &Panel, frame: &Frame, curves: &[Curve]) -> Result<()> {
-    let points = || curves.iter().flat_map(|curve| &curve.points).copied();
-    let speeds = points().filter_map(|s| Some(s.speedup?.value)).chain([1.0]);
-    let x = Axis::linear(speeds, frame.left, frame.right);
-    let on_scale = |value: &f64| panel.identical != Some(*value);
-    let values = points().filter_map(panel.value).flat_map(|e| {
-        let (low, high) = e.interval.unwrap_or((e.value, e.value));
-        [low, e.value, high]
-    });
-    let values = values.filter(on_scale);
-    let y = match panel.log {
-        true => Axis::log(values, frame.bottom, frame.top),
-        false => Axis::linear(values, frame.bottom, frame.top),
-    };
-    let y_pixel = |value: f64| match panel.identical {
-        Some(identical) if identical == value && !panel.log => frame.top,
-        _ => y.pixel(value),
-    };
-    axes(canvas, panel, frame, &x, &y)?;
+/// Where values lie in a panel.
+struct Scale<'a> {
+    panel: &'a Panel,
+    top: i32,
+    x: Axis,
+    y: Axis,
+}
 
-    let mut labels = Labels {
-        taken: Vec::new(),
-        frame,
-    };
-    for curve in curves {
-        let place = |s: &Summary| Some((x.pixel(s.speedup?.value), y_pixel((panel.value)(s)?.value)));
-        let path: Vec<(i32, i32)> = curve.points.iter().filter_map(|s| place(s)).collect();
+impl<'a> Scale<'a> {
+    /// Room for every curve; `x` lays out the speed-ups.
+    fn new(panel: &'a Panel, frame: &Frame, curves: &[Curve], x: impl Fn(Vec<f64>) -> Axis) -> Self {
+        let points = || curves.iter().flat_map(|curve| &curve.points).copied();
+        let speeds = points().filter_map(|s| Some(s.speedup?.value)).chain([1.0]);
+        let on_scale = |value: &f64| panel.identical != Some(*value);
+        let values = points().filter_map(panel.value).flat_map(|e| {
+            let (low, high) = e.interval.unwrap_or((e.value, e.value));
+            [low, e.value, high]
+        });
+        let values = values.filter(on_scale);
+        Scale {
+            panel,
+            top: frame.top,
+            x: x(speeds.collect()),
+            y: match panel.log {
+                true => Axis::log(values, frame.bottom, frame.top),
+                false => Axis::linear(values, frame.bottom, frame.top),
+            },
+        }
+    }
+
+    fn y_pixel(&self, value: f64) -> i32 {
+        match self.panel.identical {
+            Some(identical) if identical == value && !self.panel.log => self.top,
+            _ => self.y.pixel(value),
+        }
+    }
+
+    fn place(&self, s: &Summary) -> Option<(i32, i32)> {
+        let value = (self.panel.value)(s)?.value;
+        Some((self.x.pixel(s.speedup?.value), self.y_pixel(value)))
+    }
+
+    fn path(&self, curve: &Curve) -> Vec<(i32, i32)> {
+        curve.points.iter().filter_map(|s| self.place(s)).collect()
+    }
+
+    /// Around the intervals of a curve's points.
+    fn outline(&self, curve: &Curve) -> Vec<(i32, i32)> {
         let band = |end: fn((f64, f64)) -> f64| -> Vec<(i32, i32)> {
             let ends = curve.points.iter().filter_map(|s| {
-                let estimate = (panel.value)(s)?;
+                let estimate = (self.panel.value)(s)?;
                 let value = estimate.interval.map_or(estimate.value, end);
-                Some((x.pixel(s.speedup?.value), y_pixel(value)))
+                Some((self.x.pixel(s.speedup?.value), self.y_pixel(value)))
             });
             ends.collect()
         };
-        let outline: Vec<_> = band(|i| i.0)
+        band(|i| i.0)
             .into_iter()
             .chain(band(|i| i.1).into_iter().rev())
-            .collect();
-        if path.len() > 1 {
-            canvas.draw(&Polygon::new(outline, curve.style.colour.mix(0.13)))?;
-        }
-        line(canvas, &path, &curve.style)?;
+            .collect()
+    }
+}
+
+fn draw_panel(canvas: &Canvas, panel: &Panel, frame: &Frame, curves: &[Curve]) -> Result<()> {
+    let scale = Scale::new(panel, frame, curves, |speeds| {
+        Axis::linear(speeds.into_iter(), frame.left, frame.right)
+    });
+    axes(canvas, panel, frame, &scale.x, &scale.y)?;
+    let mut labels = Labels::new(frame);
+    for curve in curves {
+        let path = line_and_band(canvas, &scale, curve, &curve.style)?;
         labels.avoid_line(&path);
         for &at in &path {
             labels.avoid_marker(at);
         }
     }
     for curve in curves {
-        for summary in &curve.points {
-            let Some((speedup, estimate)) = summary.speedup.zip((panel.value)(summary)) else {
-                continue;
-            };
-            let at = (x.pixel(speedup.value), y_pixel(estimate.value));
+        for at in scale.path(curve) {
             marker(canvas, at, &curve.style)?;
         }
     }
     // The heaviest curve is labelled first: where room is scarce, it keeps its numbers.
     for curve in curves.iter().rev() {
-        for summary in &curve.points {
-            let (Some((_, knob)), Some(speedup), Some(estimate)) =
-                (&summary.knob, summary.speedup, (panel.value)(summary))
-            else {
-                continue;
-            };
-            let at = (x.pixel(speedup.value), y_pixel(estimate.value));
-            labels.put(canvas, &number(*knob), at, darker(curve.style.colour))?;
+        put_knobs(canvas, &mut labels, &scale, curve, curve.style.colour)?;
+    }
+    Ok(())
+}
+
+/// Draws a curve without its markers; returns where these belong.
+fn line_and_band(canvas: &Canvas, scale: &Scale, curve: &Curve, style: &Look) -> Result<Vec<(i32, i32)>> {
+    let path = scale.path(curve);
+    if path.len() > 1 {
+        canvas.draw(&Polygon::new(scale.outline(curve), style.colour.mix(0.13)))?;
+    }
+    line(canvas, &path, style)?;
+    Ok(path)
+}
+
+fn put_knobs(canvas: &Canvas, labels: &mut Labels, scale: &Scale, curve: &Curve, colour: RGBColor) -> Result<()> {
+    for summary in &curve.points {
+        if let (Some((_, knob)), Some(at)) = (&summary.knob, scale.place(summary)) {
+            labels.put(canvas, &number(*knob), at, darker(colour))?;
         }
     }
     Ok(())
@@ -359,66 +408,4 @@ fn marker(canvas: &Canvas, (x, y): (i32, i32), style: &Look) -> Result<()> {
         _ => canvas.draw(&polygon(&[(-r, 1 - r), (r, 1 - r), (0, r)]))?,
     }
     Ok(())
-}
-
-/// Places numbers beside markers where they cover nothing, and leaves out those that find no room.
-struct Labels<'a> {
-    taken: Vec<[i32; 4]>, // left, top, right, bottom
-    frame: &'a Frame,
-}
-
-impl Labels<'_> {
-    fn avoid_marker(&mut self, (x, y): (i32, i32)) {
-        self.taken.push([x - 11, y - 11, x + 11, y + 11]);
-    }
-
-    fn avoid_line(&mut self, path: &[(i32, i32)]) {
-        for ends in path.windows(2) {
-            let ((x0, y0), (x1, y1)) = (ends[0], ends[1]);
-            let steps = ((x1 - x0).abs().max((y1 - y0).abs()) / 5).max(1);
-            for i in 0..=steps {
-                let (x, y) = (x0 + (x1 - x0) * i / steps, y0 + (y1 - y0) * i / steps);
-                self.taken.push([x - 2, y - 2, x + 2, y + 2]);
-            }
-        }
-    }
-
-    fn put(&mut self, canvas: &Canvas, text: &str, (x, y): (i32, i32), colour: RGBColor) -> Result<()> {
-        let (w, h) = (draw::text_width(text, SMALL_PX), SMALL_PX as i32);
-        let beside = w / 2 + 15;
-        let centres = [
-            (0, -22),
-            (0, 23),
-            (beside, 0),
-            (-beside, 0),
-            (beside, -16),
-            (beside, 16),
-            (-beside, -16),
-            (-beside, 16),
-            (0, -34),
-            (0, 35),
-            (beside + 8, -26),
-            (-beside - 8, 26),
-            (beside + 8, 26),
-            (-beside - 8, -26),
-        ];
-        for (dx, dy) in centres {
-            let (cx, cy) = (x + dx, y + dy);
-            let own = [cx - w / 2 - 2, cy - h / 2 - 1, cx + w / 2 + 2, cy + h / 2 + 1];
-            let inside = own[0] > self.frame.left
-                && own[1] > self.frame.top - 12
-                && own[2] < self.frame.right + 12
-                && own[3] < self.frame.bottom - 2;
-            let free = self
-                .taken
-                .iter()
-                .all(|other| own[2] < other[0] || other[2] < own[0] || own[3] < other[1] || other[3] < own[1]);
-            if inside && free {
-                draw::text(canvas, text, (cx, cy), SMALL_PX, colour, HPos::Center)?;
-                self.taken.push(own);
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
 }

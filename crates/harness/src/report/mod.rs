@@ -179,13 +179,18 @@ impl Prose {
     }
 }
 
-/// The command as it stands in a project, not with the paths of the machine that ran it.
+/// The command that makes the report again where this one was made. What lies below that folder is named without it: so
+/// the command holds in every copy of a project.
 fn command(directory: &Path) -> String {
-    let shown = match directory.file_name() {
-        Some(name) if directory.is_absolute() => Path::new("results").join(name),
-        _ => directory.to_path_buf(),
-    };
-    format!("mixcache report {}", shown.display())
+    let here = std::env::current_dir().ok();
+    let below = here.and_then(|here| Some(directory.strip_prefix(here).ok()?.to_path_buf()));
+    let shown = below.unwrap_or_else(|| directory.to_path_buf()).display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:=@,%".contains(c);
+    match shown.as_str() {
+        "" => "mixcache report .".into(),
+        plain if plain.chars().all(is_plain) => format!("mixcache report {plain}"),
+        _ => format!("mixcache report '{}'", shown.replace('\'', r"'\''")),
+    }
 }
 
 fn count(runs: &[RunRow]) -> String {

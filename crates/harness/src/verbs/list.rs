@@ -12,7 +12,10 @@ use anyhow::Result;
 use mixcache_core::models::Chain;
 use mixcache_core::tensors::Latent;
 use mixcache_policies::chain::Dit;
+use mixcache_policies::data::Kind;
+use mixcache_policies::planned::OWN_MOMENTS;
 use serde::Serialize;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Show what a sweep would run, with predicted memory, compute and time.
@@ -48,6 +51,8 @@ struct Listing {
     /// Of two blocks of the model, on its device: what seconds are predicted from.
     flops_per_s: f64,
     policies: Vec<Planned>,
+    /// Calibrated data that they draw on.
+    data: Vec<Drawn>,
     /// For all prompts, seeds and repeats.
     total_s: f64,
 }
@@ -58,6 +63,16 @@ struct Planned {
     label: String,
     #[serde(flatten)]
     costs: Predicted,
+}
+
+/// Calibrated data, and who draws on it.
+#[derive(Serialize)]
+struct Drawn {
+    kind: Kind,
+    name: String,
+    /// None where no file beside the experiment has it.
+    file: Option<PathBuf>,
+    policies: Vec<String>,
 }
 
 /// What one clip costs.
@@ -119,7 +134,38 @@ fn listing(experiment: &Experiment) -> Result<Listing> {
         flops_per_s: rate,
         total_s: clips * policies.iter().map(Planned::denoise_s).sum::<f64>(),
         policies,
+        data: drawn(experiment),
     })
+}
+
+/// The calibrated data that the policies draw on, and from which file it is.
+fn drawn(experiment: &Experiment) -> Vec<Drawn> {
+    let mut all: Vec<Drawn> = vec![];
+    for variant in &experiment.policies {
+        let Some((kind, name)) = variant.spec.draws_on() else {
+            continue;
+        };
+        // Told the clip's own moments, a policy still takes the model's gains.
+        let name = match name {
+            OWN_MOMENTS => &experiment.model.name,
+            name => name,
+        };
+        let known = all.iter().position(|one| (one.kind, one.name.as_str()) == (kind, name));
+        let place = known.unwrap_or_else(|| {
+            all.push(Drawn {
+                kind,
+                name: name.into(),
+                file: experiment.origins.get(&(kind, name.to_string())).cloned(),
+                policies: vec![],
+            });
+            all.len() - 1
+        });
+        let policies = &mut all[place].policies;
+        if !policies.contains(&variant.series) {
+            policies.push(variant.series.clone());
+        }
+    }
+    all
 }
 
 fn planned(
@@ -226,6 +272,14 @@ fn print(listing: &Listing) {
         if let Predicted::CannotRun { error } = &planned.costs {
             terminal::say_item(&format!("{}: cannot run: {error}\n\n", planned.label));
         }
+    }
+    for drawn in &listing.data {
+        let file = match &drawn.file {
+            Some(file) => file.display().to_string(),
+            None => "no file beside the experiment".into(),
+        };
+        let (kind, policies) = (drawn.kind.folder(), drawn.policies.join(", "));
+        terminal::say_item(&format!("{kind} `{}` from {file}: {policies}", drawn.name));
     }
     println!("at most {:.1} minutes in all", listing.total_s / 60.0);
 }

@@ -16,6 +16,7 @@ use mixcache_core::schedule::Schedule;
 use mixcache_core::tensors::Latent;
 use mixcache_policies::data::Data;
 use mixcache_policies::off::Off;
+use serde::Serialize;
 use std::path::PathBuf;
 
 /// Time uncached runs of many sizes against the operations counted for them; random weights.
@@ -36,6 +37,24 @@ pub struct Args {
     /// Folder to write to; without it, results/scaling/MODEL-DEVICE-DATE.
     #[arg(short, long)]
     output: Option<PathBuf>,
+    /// Print the numbers as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Record {
+    command: String,
+    date: String,
+    git_revision: &'static str,
+    device: String,
+    cpu: String,
+    threads: usize,
+    model: String,
+    dtype: String,
+    repeats: usize,
+    folder: PathBuf,
+    sizes: Vec<Point>,
 }
 
 /// Latent frames, blocks and steps that are kept while another is varied.
@@ -56,10 +75,15 @@ pub fn run(args: Args) -> Result<()> {
     let sizes: Vec<_> = sizes
         .chain([1, 2, 4, 8, 16, 32].map(|s| (Varied::Steps, frames, layers, s)))
         .collect();
-    println!(
+    let tell = |line: String| {
+        if !args.json {
+            println!("{line}");
+        }
+    };
+    tell(format!(
         "{:>7} {:>7} {:>7} {:>6} {:>10} {:>10} {:>9}",
         "varied", "tokens", "layers", "steps", "TFLOP", "seconds", "GFLOP/s"
-    );
+    ));
     let mut points = vec![];
     for (varied, frames, layers, steps) in sizes {
         let model = config.with_blocks(layers).random(0, &device, float);
@@ -72,7 +96,7 @@ pub fn run(args: Args) -> Result<()> {
             flops,
             seconds,
         };
-        println!(
+        tell(format!(
             "{:>7} {:>7} {:>7} {:>6} {:>10.4} {:>10.4} {:>9.1}",
             crate::runner::name_of(&varied),
             point.tokens,
@@ -81,7 +105,7 @@ pub fn run(args: Args) -> Result<()> {
             point.flops / 1e12,
             point.seconds,
             point.flops / point.seconds / 1e9
-        );
+        ));
         points.push(point);
     }
     let place = args.device.replace(':', "");
@@ -89,18 +113,29 @@ pub fn run(args: Args) -> Result<()> {
         .output
         .unwrap_or_else(|| PathBuf::from("results/scaling").join(format!("{}-{place}-{}", args.model, utc_today())));
     write_csv(&folder, "scaling.csv", &points)?;
+    let (machine, date) = (Machine::detect(), utc_now());
+    let record = Record {
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        date,
+        git_revision: env!("MIXCACHE_GIT_REVISION"),
+        device: device::describe(&device),
+        cpu: machine.cpu.clone(),
+        threads: rayon::current_num_threads(),
+        model: args.model,
+        dtype: args.dtype,
+        repeats: args.repeats,
+        folder,
+        sizes: points,
+    };
     let subtitle = format!(
-        "width of {}, random weights, {} · {}, {} threads · {} · {} · revision {}",
-        args.model,
-        args.dtype,
-        device::describe(&device),
-        rayon::current_num_threads(),
-        Machine::detect(),
-        utc_now(),
-        env!("MIXCACHE_GIT_REVISION")
+        "width of {}, random weights, {} · {}, {} threads · {machine} · {} · revision {}",
+        record.model, record.dtype, record.device, record.threads, record.date, record.git_revision
     );
-    picture::write(&folder, &points, &subtitle)?;
-    println!("written to {}", folder.display());
+    picture::write(&record.folder, &record.sizes, &subtitle)?;
+    tell(format!("written to {}", record.folder.display()));
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&record)?);
+    }
     Ok(())
 }
 

@@ -24,6 +24,9 @@ pub struct Args {
     /// Also write the numbers to this .json file.
     #[arg(short, long)]
     output: Option<PathBuf>,
+    /// Print the numbers as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Serialize)]
@@ -68,7 +71,12 @@ struct Predicted {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
-    let experiment = args.chosen.settle()?;
+    let experiment = args.chosen.settle_for(args.json)?;
+    let tell = |line: String| {
+        if !args.json {
+            println!("{line}");
+        }
+    };
     let start = Instant::now();
     let subject = Subject::load(&experiment)?;
     let device = subject.model.device().clone();
@@ -86,15 +94,15 @@ pub fn run(args: Args) -> Result<()> {
         &device,
         args.repeats,
     );
-    show(&parts);
+    tell(shown(&parts));
     let usage = device.memory_pool_usage();
     if let Some(usage) = &usage {
         let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
-        println!(
+        tell(format!(
             "memory {:.1} GiB in use, {:.1} GiB reserved",
             gib(usage.bytes_in_use),
             gib(usage.bytes_reserved)
-        );
+        ));
     }
     let predicted = predicted(
         &runner,
@@ -104,31 +112,35 @@ pub fn run(args: Args) -> Result<()> {
         prompt,
         experiment.sampler.steps,
     )?;
+    tell(format!("\n{}", shown_predicted(&predicted)));
+    let [f, h, w] = subject.grid;
+    let record = Record {
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        date: utc_now(),
+        git_revision: env!("MIXCACHE_GIT_REVISION"),
+        device: mixcache_core::device::describe(&device),
+        cpu: Machine::detect().cpu,
+        model: experiment.model.name.clone(),
+        dtype: experiment.model.dtype.clone(),
+        substituted: experiment.substituted.clone(),
+        frames: experiment.video.frames,
+        height: experiment.video.height,
+        width: experiment.video.width,
+        tokens: f * h * w / subject.model.config().patch_volume(),
+        weights_s,
+        memory_in_use_bytes: usage.as_ref().map(|usage| usage.bytes_in_use),
+        memory_reserved_bytes: usage.as_ref().map(|usage| usage.bytes_reserved),
+        pass_s: parts.pass_s(),
+        parts: parts.parts.iter().map(PartRecord::of).collect(),
+        predicted,
+    };
+    let text = serde_json::to_string_pretty(&record)?;
     if let Some(path) = &args.output {
-        let [f, h, w] = subject.grid;
-        let record = Record {
-            command: std::env::args().collect::<Vec<_>>().join(" "),
-            date: utc_now(),
-            git_revision: env!("MIXCACHE_GIT_REVISION"),
-            device: mixcache_core::device::describe(&device),
-            cpu: Machine::detect().cpu,
-            model: experiment.model.name.clone(),
-            dtype: experiment.model.dtype.clone(),
-            substituted: experiment.substituted.clone(),
-            frames: experiment.video.frames,
-            height: experiment.video.height,
-            width: experiment.video.width,
-            tokens: f * h * w / subject.model.config().patch_volume(),
-            weights_s,
-            memory_in_use_bytes: usage.as_ref().map(|usage| usage.bytes_in_use),
-            memory_reserved_bytes: usage.as_ref().map(|usage| usage.bytes_reserved),
-            pass_s: parts.pass_s(),
-            parts: parts.parts.iter().map(PartRecord::of).collect(),
-            predicted,
-        };
-        let text = serde_json::to_string_pretty(&record)?;
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("written to {}", path.display());
+        std::fs::write(path, &text).with_context(|| format!("cannot write {}", path.display()))?;
+        tell(format!("written to {}", path.display()));
+    }
+    if args.json {
+        println!("{text}");
     }
     Ok(())
 }
@@ -146,15 +158,15 @@ impl PartRecord {
     }
 }
 
-fn show(parts: &Parts) {
+fn shown(parts: &Parts) -> String {
     let pass_s = parts.pass_s();
-    println!(
-        "{:>5} {:>11} {:>11} {:>9} {:>7}  part",
+    let mut text = format!(
+        "{:>5} {:>11} {:>11} {:>9} {:>7}  part\n",
         "count", "fastest ms", "median ms", "TFLOP/s", "share"
     );
     for part in &parts.parts {
-        println!(
-            "{:>5} {:>11.3} {:>11.3} {:>9.3} {:>6.1}%  {}",
+        text += &format!(
+            "{:>5} {:>11.3} {:>11.3} {:>9.3} {:>6.1}%  {}\n",
             part.count,
             1e3 * part.fastest_s,
             1e3 * part.median_s,
@@ -163,7 +175,7 @@ fn show(parts: &Parts) {
             part.name
         );
     }
-    println!("{:>17} {:>11.3} {:>17}  pass, by its parts", "", 1e3 * pass_s, "");
+    text + &format!("{:>17} {:>11.3} {:>17}  pass, by its parts", "", 1e3 * pass_s, "")
 }
 
 /// What each policy would take if reuse, looks and the sampler cost nothing. Policies that look decide on
@@ -176,10 +188,6 @@ fn predicted(
     prompt: &str,
     planned: usize,
 ) -> Result<Vec<Predicted>> {
-    println!(
-        "\n{:>10} {:>9} {:>9}  policy, predicted",
-        "seconds", "speed-up", "compute"
-    );
     let mut rows: Vec<Predicted> = vec![];
     for variant in policies {
         let mut policy = variant.spec.policy();
@@ -191,17 +199,26 @@ fn predicted(
         }
         let seconds = walk(&mut *policy, parts.priced(run), subject)?;
         let run_s = seconds.costs.flops;
-        let row = Predicted {
+        rows.push(Predicted {
             policy: variant.label.clone(),
             run_s,
             speedup: rows.first().map_or(run_s, |off| off.run_s) / run_s,
             compute_fraction: flops.costs.flops / full,
-        };
-        println!(
-            "{:>10.1} {:>8.2}× {:>9.3}  {}",
-            row.run_s, row.speedup, row.compute_fraction, row.policy
-        );
-        rows.push(row);
+        });
     }
     Ok(rows)
+}
+
+fn shown_predicted(rows: &[Predicted]) -> String {
+    let head = format!(
+        "{:>10} {:>9} {:>9}  policy, predicted",
+        "seconds", "speed-up", "compute"
+    );
+    let line = |row: &Predicted| {
+        format!(
+            "\n{:>10.1} {:>8.2}× {:>9.3}  {}",
+            row.run_s, row.speedup, row.compute_fraction, row.policy
+        )
+    };
+    head + &rows.iter().map(line).collect::<String>()
 }

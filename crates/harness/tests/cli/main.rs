@@ -120,6 +120,80 @@ fn refused(folder: &Path, arguments: &[&str]) -> String {
 }
 
 #[test]
+#[cfg(unix)]
+fn what_nobody_reads_on_ends_the_program_quietly() {
+    use std::os::unix::process::ExitStatusExt;
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader); // as `head` does once it has its lines
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mixcache"));
+    let output = command.args(["completions", "bash"]).stdout(writer).output().unwrap();
+    const SIGPIPE: i32 = 13; // on Linux and macOS alike
+    assert_eq!(output.status.signal(), Some(SIGPIPE), "{:?}", output.status);
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn measurements_and_comparisons_are_printed_as_json_and_nothing_else() {
+    let folder = tiny(&[]);
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let shown = succeeds(folder.path(), arguments);
+        serde_json::from_str(&shown).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {shown}"))
+    };
+    let timed = json(&["time", "tiny.toml", "--repeats", "1", "--json"]);
+    // A block of wan-mini is three units, of one kind each in all eight blocks; outside stand embedding and head.
+    let parts: Vec<u64> = timed["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|part| part["count"].as_u64())
+        .collect();
+    assert_eq!(parts, [1, 8, 8, 8]);
+    let predicted = timed["predicted"].as_array().unwrap();
+    let of = |label: &str| predicted.iter().find(|row| row["policy"] == label).unwrap();
+    assert_eq!(of("off")["speedup"], 1.0);
+    assert!(of("step interval=3")["speedup"].as_f64() > of("step interval=2")["speedup"].as_f64());
+
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/tests/golden/schedulers");
+    let compared = json(&["parity", golden, "--json"]);
+    let compared = compared.as_array().unwrap();
+    assert!(
+        !compared.is_empty() && compared.iter().all(|one| one["verdict"] == "equal"),
+        "{compared:?}"
+    );
+    assert!(
+        compared
+            .iter()
+            .all(|one| one["error"].as_f64() <= one["tolerance"].as_f64())
+    );
+}
+
+#[test]
+fn a_listing_names_the_file_that_each_policy_takes_its_calibration_from() {
+    let tea =
+        "[[policy]]\nkind = \"tea\"\ncoefficients = \"mine\"\nthreshold = [0.1, 0.2]\n\n[[policy]]\nkind = \"off\"";
+    let folder = tiny(&[("[[policy]]\nkind = \"off\"", tea)]);
+    let polynomial = "[mine]\nmodel = \"any\"\nsource = \"made up\"\nsignal = \"embedding\"\npolynomial = [1.0, 0.0]\nrange = [0.0, 1.0]";
+    std::fs::create_dir(folder.path().join("coefficients")).unwrap();
+    for stem in ["a", "stray"] {
+        std::fs::write(folder.path().join(format!("coefficients/{stem}.toml")), polynomial).unwrap();
+    }
+    let listing = succeeds(folder.path(), &["list", "tiny.toml", "--json"]);
+    let listing: serde_json::Value = serde_json::from_str(&listing).unwrap();
+    let drawn = serde_json::json!([{
+        "kind": "coefficients",
+        "name": "mine",
+        "file": "coefficients/stray.toml", // of two of one name the last in the alphabet
+        "policies": ["tea coefficients=mine"],
+    }]);
+    assert_eq!(listing["data"], drawn);
+    let shown = succeeds(folder.path(), &["list", "tiny.toml"]);
+    assert!(
+        shown.contains("coefficients `mine` from coefficients/stray.toml: tea coefficients=mine"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn shells_complete_and_manuals_describe_every_verb() {
     let folder = TempDir::new().unwrap();
     let help = succeeds(folder.path(), &["--help"]);

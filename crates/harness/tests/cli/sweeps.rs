@@ -271,3 +271,23 @@ fn guidance_beside_an_embedded_scale_is_a_second_pass_which_a_cfg_cache_may_skip
         assert!(message.contains(expected), "{guided}: {message}");
     }
 }
+
+#[test]
+fn attention_is_shared_only_between_branches_whose_prompts_are_as_long() {
+    let folder = on_hunyuan_mini("true_cfg = 2.0");
+    let path = folder.path().join("tiny.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let shared = text.replace("kind = \"cfg\"\ninterval = 2", "kind = \"pab\"\nshared_state = true");
+    assert_ne!(shared, text);
+    std::fs::write(&path, &shared).unwrap();
+    let message = refused(folder.path(), &["sweep", "tiny.toml"]);
+    assert!(
+        message.contains("pab shared_state=true: `shared_state = true`") && message.contains("`negative_prompt`"),
+        "{message}"
+    );
+    let alike = shared.replace("seeds = [7]", "seeds = [7]\nnegative_prompt = \"a star spins on blue\"");
+    std::fs::write(&path, alike).unwrap();
+    succeeds(folder.path(), &["sweep", "tiny.toml"]);
+    let (runs, _) = record::load(&recording(folder.path())).unwrap();
+    assert!(runs.iter().all(|run| run.error.is_none()), "{runs:?}");
+}

@@ -13,7 +13,7 @@
 mod rule;
 
 use crate::cfg::rebuilt_uncond;
-use crate::data::{Impact, find};
+use crate::data::{Impact, Kind, find};
 use crate::forecast::Forecast;
 use crate::form::Form;
 use crate::plan::*;
@@ -181,6 +181,9 @@ struct State {
 impl CachePolicy for Mix {
     fn is_hybrid() -> bool {
         true
+    }
+    fn draws_on(&self) -> Option<(Kind, &str)> {
+        Some((Kind::Calibration, &self.calibration))
     }
     fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
         self.check(run)?;

@@ -26,7 +26,7 @@ mod moments;
 pub mod ranges;
 mod schedule;
 
-use crate::data::find;
+use crate::data::{Kind, find};
 use crate::plan::*;
 use moments::Predictor;
 use ranges::Ranges;
@@ -152,6 +152,9 @@ pub enum Weights {
 impl CachePolicy for Planned {
     fn is_hybrid() -> bool {
         true
+    }
+    fn draws_on(&self) -> Option<(Kind, &str)> {
+        Some((Kind::Moments, &self.moments))
     }
     fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
         at_least_one("depth", self.depth)?;

@@ -157,6 +157,7 @@ mod tests {
             units: vec![Unit { block: 0, kind: crate::plan::UnitKind::Mlp, flops: 1.0 }],
             rest_flops: 0.0,
             branches: 1,
+            branches_alike: true,
             guidance: 1.0,
             sigmas: vec![0.5; STEPS],
             timesteps: vec![500.0; STEPS],

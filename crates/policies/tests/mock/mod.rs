@@ -176,6 +176,7 @@ pub fn run() -> Run {
         units: (0..8).flat_map(|block| kinds.map(unit(block))).collect(),
         rest_flops: 0.0,
         branches: 2,
+        branches_alike: true,
         guidance: GUIDANCE,
         timesteps: sigmas.iter().map(|s| 1000.0 * s).collect(),
         sigmas,

@@ -13,6 +13,10 @@ use burn::tensor::{Device, FloatDType};
 use mixcache_policies::plan::UnitKind;
 use std::path::Path;
 
+/// In front of every key of a checkpoint that ComfyUI saved (`unet_prefix_from_state_dict` in its
+/// `comfy/model_detection.py`).
+const COMFYUI: &str = "model.diffusion_model.";
+
 /// Sizes of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Config {
@@ -231,16 +235,20 @@ impl Config {
             Config::CogVideoX(_) => 8,
         }
     }
-    /// Loads a checkpoint in the authors' or in diffusers' key layout.
+    /// Loads a checkpoint in the authors' or in diffusers' key layout, with ComfyUI's prefix or without.
     ///
     /// # Errors
     /// [`WeightsError::Mismatch`] naming what is missing, misshapen or unknown, and what the checkpoint looks like.
     pub fn load(self, weights: Weights, device: &Device, dtype: FloatDType) -> Result<Model, WeightsError> {
-        let (found, expected) = (likeness(&weights), self.shown());
+        let bare = match self {
+            Config::CogVideoX(_) => weights.clone(), // its authors' own keys begin so
+            _ => weights.clone().without_prefix(COMFYUI),
+        };
+        let (found, expected) = (likeness(&weights).or_else(|| likeness(&bare)), self.shown());
         let loaded = match self {
-            Config::Wan(config) => Wan::load(config, weights, device, dtype).map(Model::Wan),
-            Config::Hunyuan(config) => Hunyuan::load(config, weights, device, dtype).map(Model::Hunyuan),
-            Config::CogVideoX(config) => CogVideoX::load(config, weights, device, dtype).map(Model::CogVideoX),
+            Config::Wan(config) => Wan::load(config, bare, device, dtype).map(Model::Wan),
+            Config::Hunyuan(config) => Hunyuan::load(config, bare, device, dtype).map(Model::Hunyuan),
+            Config::CogVideoX(config) => CogVideoX::load(config, bare, device, dtype).map(Model::CogVideoX),
         };
         loaded.map_err(|mut error| {
             if let (WeightsError::Mismatch { likeness, .. }, Some(found)) = (&mut error, found) {

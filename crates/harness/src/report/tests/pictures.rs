@@ -39,10 +39,7 @@ fn a_report_shows_every_series_and_says_what_it_was_made_from() {
     }
     let page = fs::read_to_string(&report.page).unwrap();
     assert!(page.starts_with("# Cache policies on a made-up model\n\nNumbers in this recording are invented."));
-    assert!(page.contains(&format!(
-        "`mixcache report results/{}`",
-        directory.file_name().unwrap().display()
-    )));
+    assert!(page.contains(&format!("`mixcache report {}`", directory.display())));
     assert!(page.contains("Speed-ups are relative to off (median"));
     let svg = fs::read_to_string(directory.join("report/curves.svg")).unwrap();
     for (_, series, knob, ..) in &SWEEPS[1..] {
@@ -63,6 +60,65 @@ fn a_report_shows_every_series_and_says_what_it_was_made_from() {
         table.lines().count(),
         1 + SWEEPS.iter().map(|sweep| sweep.3.len()).sum::<usize>()
     );
+}
+
+#[test]
+fn the_command_that_makes_a_report_again_can_be_pasted() {
+    let here = std::env::current_dir().unwrap();
+    for (directory, argument) in [
+        (
+            "results/mini/2026-01-31-1a2b3c4d".into(),
+            "results/mini/2026-01-31-1a2b3c4d",
+        ),
+        (
+            here.join("results/mini/2026-01-31-1a2b3c4d"),
+            "results/mini/2026-01-31-1a2b3c4d",
+        ),
+        (here, "."),
+        (
+            "/data/mini/2026-01-31-1a2b3c4d".into(),
+            "/data/mini/2026-01-31-1a2b3c4d",
+        ),
+        ("/data/my results/it's".into(), r"'/data/my results/it'\''s'"),
+    ] {
+        assert_eq!(command(&directory), format!("mixcache report {argument}"));
+    }
+}
+
+#[test]
+fn each_of_a_crowd_of_policies_gets_a_panel_of_its_own() {
+    let (runs, _) = sweep();
+    let names: Vec<String> = (0..30).map(|i| format!("p{i}")).collect();
+    let one = runs.iter().filter(|run| run.series == "step form=output");
+    let like = |name: &str, run: &RunRow| RunRow {
+        run_key: format!("{name}-{}", run.run_key),
+        series: name.to_string(),
+        label: run.label.replace(&run.series, name),
+        ..run.clone()
+    };
+    let crowd = one.flat_map(|run| names.iter().map(|name| like(name, run)));
+    let off = runs.iter().filter(|run| run.policy == "off").cloned();
+    let (_root, directory) = recorded(&off.chain(crowd).collect::<Vec<_>>(), &[]);
+    let report = write(&directory).unwrap();
+    keep("crowd", &report);
+    let svg = directory.join("report/curves.svg");
+    assert_readable(&svg);
+    let (texts, _) = draw::text_boxes(&fs::read_to_string(&svg).unwrap());
+    let left_of = |name: &String| {
+        let title = texts.iter().find(|(text, _)| text.split(' ').next() == Some(name));
+        title.unwrap_or_else(|| panic!("{name} has no panel")).1
+    };
+    let places: std::collections::BTreeSet<_> = names
+        .iter()
+        .map(left_of)
+        .map(|[l, t, ..]| (l as i32, t as i32))
+        .collect();
+    assert_eq!(places.len(), names.len());
+    // Alone, every point has room for its knob.
+    let knobs = texts
+        .iter()
+        .filter(|(text, _)| text.parse::<f64>().is_ok_and(|knob| (2.0..=5.0).contains(&knob)));
+    assert_eq!(knobs.count(), 3 * names.len());
 }
 
 #[test]
