@@ -126,12 +126,8 @@ impl CachePolicy for Amended {
         }
         let (skipped, told) = (std::mem::take(&mut done.skipped), std::mem::take(&mut done.told));
         done.computed.insert(0, at.step);
-        let amend = match (at.full, told) {
-            (true, _) => vec![],
-            (_, true) => self.lacking(at, &REBUILT, &skipped),
-            (_, false) => self.lacking(at, &[&[(1.0, at.branch)]], &skipped),
-        };
-        act.amended(amend)
+        let own: &[Series] = &[&[(1.0, at.branch)]];
+        act.amended(self.lacking(at, if told { &REBUILT } else { own }, &skipped))
     }
     fn warnings(&self) -> Vec<String> {
         self.of.policy().warnings()

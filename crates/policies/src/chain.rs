@@ -100,10 +100,8 @@ pub fn pass<D: Dit>(
                     return Err(WalkError::bad(at, format!("compute to unit {to} of {output}")));
                 }
                 let ends = to == output || to == end && keep != Keep::Hold;
-                if !amend.is_empty() && (at.full || !ends) {
-                    let forbidden = WalkError::Forbidden { step: at.step };
-                    let unfinished = WalkError::bad(at, "a prediction is amended where its pass ends".into());
-                    return Err(if at.full { forbidden } else { unfinished });
+                if !amend.is_empty() && !ends {
+                    return Err(WalkError::bad(at, "a prediction is amended where its pass ends".into()));
                 }
                 let (mut hidden, ctx) = match state.take() {
                     Some(state) => state,

@@ -42,7 +42,7 @@ fn miss(bend: f32, text: &str) -> f32 {
     (end(text) - end("kind = 'off'")).abs()
 }
 
-// Computed are 0, 3, …, 18 and, because the run says so, 19: every gap is closed by a step that may amend.
+// Computed are 0, 3, …, 18 and, because the run says so, 19.
 const HOLD: &str = "kind = 'step'\ninterval = 3\nform = 'output'";
 
 #[test]

@@ -265,18 +265,21 @@ fn a_trace_of_two_experts_replays_bit_for_bit() {
     }
 }
 
-/// Computes and stores, but for one step in which it reuses what was stored `age` writes ago.
+/// Computes and stores, but for one step in which it reuses what was stored `age` writes ago, or amends by it.
 struct Reaching {
     step: usize,
     age: usize,
+    amend: bool,
 }
 impl CachePolicy for Reaching {
     fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
         Ok(Claim::default().keeping(run, Value::Output, 3))
     }
     fn next(&mut self, at: At, _: &[f32]) -> Move {
+        let kept = vec![Term::kept(1.0, Value::Output, at.branch, self.age)];
         match at.step == self.step {
-            true => Move::reuse(Value::Output, vec![Term::kept(1.0, Value::Output, at.branch, self.age)]),
+            true if self.amend => Move::store(25).amended(kept),
+            true => Move::reuse(Value::Output, kept),
             false => Move::store(25),
         }
     }
@@ -284,10 +287,34 @@ impl CachePolicy for Reaching {
 
 #[test]
 fn a_policy_that_reaches_back_to_another_expert_is_an_error() {
-    let reach = |step, age| go(&mut Reaching { step, age }, of_two_experts());
-    assert!(reach(SWITCH - 1, 2).is_ok() && reach(SWITCH + 1, 0).is_ok());
-    assert!(matches!(reach(SWITCH, 0), Err(WalkError::Forbidden { step: SWITCH })));
-    assert!(matches!(reach(SWITCH + 1, 1), Err(WalkError::Missing { .. })));
+    let reach = |amend, step, age| go(&mut Reaching { step, age, amend }, of_two_experts());
+    for amend in [false, true] {
+        assert!(reach(amend, SWITCH - 1, 2).is_ok() && reach(amend, SWITCH + 1, 0).is_ok());
+        assert!(matches!(reach(amend, SWITCH + 1, 1), Err(WalkError::Missing { .. })));
+    }
+    assert!(matches!(reach(false, SWITCH, 0), Err(WalkError::Forbidden { step: SWITCH })));
+    // A full step may be amended, but there nothing is left to amend it by.
+    assert!(matches!(reach(true, SWITCH, 0), Err(WalkError::Missing { .. })));
+}
+
+#[test]
+fn a_step_that_must_be_full_computes_all_of_itself_and_may_amend_others() {
+    let amends_at_the_end = |text: &str| {
+        let outcome = go(&mut *policy(text), run()).unwrap();
+        let last = outcome.trace.iter().filter(|event| event.at.step == STEPS - 1);
+        let computed = last.clone().map(|event| match &event.act {
+            Move::Compute { to, .. } => (*to).min(24) - event.at.unit,
+            _ => 0,
+        });
+        assert_eq!(computed.sum::<usize>(), 2 * 24, "{text}");
+        last.clone().any(|event| matches!(&event.act, Move::Compute { amend, .. } if !amend.is_empty()))
+    };
+    // Both skip the step before the last.
+    assert!(amends_at_the_end("kind = 'amended'\n[of]\nkind = 'step'\ninterval = 5"));
+    assert!(amends_at_the_end("kind = 'planned'\nmoments = 'mock'\nplan = 'FFFFFFFFFFFFFFFFFooF'"));
+    for text in POLICIES {
+        amends_at_the_end(text);
+    }
 }
 
 #[test]
@@ -377,10 +404,6 @@ fn a_faulty_policy_is_an_error_with_a_name_never_a_wrong_number() {
     for (act, message) in [
         (
             Move::reuse(output, vec![Term::kept(1.0, output, 0, 0)]),
-            "must be computed in full",
-        ),
-        (
-            Move::compute(24).amended(vec![Term::fresh(1.0, output)]),
             "must be computed in full",
         ),
         (Move::compute(99), "unit 99"),

@@ -98,6 +98,9 @@ pub(super) fn moves(planner: &Planner, run: &Run, plan: &[Act]) -> Vec<Vec<Pass>
     let (mut full, mut skipped): (Vec<usize>, Vec<usize>) = (vec![], vec![]); // computed, newest first; skipped since
     let mut moves = vec![];
     for (step, act) in plan.iter().enumerate() {
+        if run.switches.contains(&step) {
+            full.clear(); // the store was dropped: this is a first step
+        }
         // Of this step itself, a pass has its own prediction in hand, or that of the branch before.
         let terms = |branch: usize, of: Combination| -> Vec<Term> {
             let term = |(row, weight): (usize, f64)| {
@@ -130,9 +133,6 @@ pub(super) fn moves(planner: &Planner, run: &Run, plan: &[Act]) -> Vec<Vec<Pass>
             }
         };
         moves.push((0..run.branches).map(pass).collect());
-        if run.switches.contains(&step) {
-            full.clear();
-        }
         match act {
             Act::Compute => {
                 skipped.clear();

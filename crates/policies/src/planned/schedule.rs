@@ -88,7 +88,7 @@ impl Planner<'_> {
     }
     /// The computed steps that tell of those skipped behind `history` and before `next`, newest first.
     fn known(&self, run: &Run, history: &[usize], next: usize) -> Vec<usize> {
-        let told = self.amend && !run.is_full(next);
+        let told = self.amend && !run.switches.contains(&next);
         told.then_some(next).into_iter().chain(history.iter().copied()).collect()
     }
     /// What the computed step `next` adds to its prediction of `branch`, so that the latent stands where it would
@@ -206,8 +206,7 @@ mod tests {
             let gap = |i: usize| {
                 let history: Vec<usize> = full[..=i].iter().rev().take(2).copied().collect();
                 let skipped = full[i] + 1..full[i + 1];
-                // The last step is a full one, in which nothing may be amended.
-                let told = (planner.amend && full[i + 1] < STEPS - 1).then_some(full[i + 1]);
+                let told = planner.amend.then_some(full[i + 1]);
                 let known: Vec<usize> = told.into_iter().chain(history).collect();
                 let all = skipped.flat_map(|step| {
                     let error = planner.predictor.error(&known, step, Skip::Step).into_iter();
