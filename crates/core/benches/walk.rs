@@ -55,7 +55,7 @@ fn walk(criterion: &mut Criterion) {
                 unit: 0,
                 full: false,
             };
-            let prediction = pass(&chain, &mut off, &mut store, at, &latent, &cond, &[]).expect("off computes");
+            let prediction = pass(&chain, &mut off, &mut store, at, &latent, &cond, &[]).expect("off computes").prediction;
             prediction.to_host()
         })
     });

@@ -8,7 +8,7 @@ use crate::tensors::Latent;
 use burn::tensor::Tensor;
 use mixcache_policies::chain::{Dit, Feature, pass};
 use mixcache_policies::data::Data;
-use mixcache_policies::plan::{At, CachePolicy, Event, Run};
+use mixcache_policies::plan::{At, COND, CachePolicy, Event, Run};
 use mixcache_policies::store::{Costs, Store, WalkError};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -189,7 +189,7 @@ where
             Guidance::Batched { .. } => Latent::batch(vec![latent.clone(), latent.clone()]),
             _ => latent.clone(),
         };
-        let mut predictions = vec![];
+        let (mut predictions, mut amended) = (vec![], vec![]);
         for (branch, cond) in conds.iter().enumerate() {
             let at = At {
                 step,
@@ -197,10 +197,18 @@ where
                 unit: 0,
                 full,
             };
-            predictions.push(pass(dit, policy, &mut store, at, &input, cond, &predictions)?);
+            let passed = pass(dit, policy, &mut store, at, &input, cond, &predictions)?;
+            predictions.push(passed.prediction);
+            for (past, lacked) in passed.lacked {
+                let scale = schedule.scale(guidance.scale(), past);
+                amended.push((past, guided_part(guidance, scale, branch, lacked)));
+            }
         }
         let velocity = guided(guidance, schedule.scale(guidance.scale(), step), predictions);
         latent = sampler.step(step, &velocity, latent, || noise::of_step(seed, step, &velocity));
+        for (past, lacked) in amended {
+            latent = sampler.amend([past, step], &lacked, latent);
+        }
         observe(StepReport { step, latent: &latent });
     }
     device.sync().expect("the device finishes the run");
@@ -227,4 +235,13 @@ fn guided(guidance: Guidance, scale: f32, mut predictions: Vec<Latent>) -> Laten
     let [cond, uncond] = <[Latent; 2]>::try_from(predictions).expect("two branches");
     let difference = cond.since(uncond.clone());
     uncond.add_scaled(scale, &difference)
+}
+
+/// What a change of one branch's prediction changes in the guided one.
+fn guided_part(guidance: Guidance, scale: f32, branch: usize, change: Latent) -> Latent {
+    match guidance {
+        Guidance::TwoPass { .. } if branch == COND => change.scaled(scale),
+        Guidance::TwoPass { .. } => change.scaled(1.0 - scale),
+        Guidance::None | Guidance::Batched { .. } => guided(guidance, scale, vec![change]),
+    }
 }

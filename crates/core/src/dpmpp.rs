@@ -42,6 +42,19 @@ impl<Z: Feature> Dpmpp<Z> {
             data: VecDeque::new(),
         }
     }
+    /// The same solver at its first step, for other latents.
+    pub(crate) fn anew<Y>(&self) -> Dpmpp<Y> {
+        Dpmpp {
+            sigmas: self.sigmas.clone(),
+            order: self.order,
+            second: self.second,
+            data: VecDeque::new(),
+        }
+    }
+    /// All that it remembers of the steps before.
+    pub(crate) fn memory(&mut self) -> Vec<&mut Z> {
+        self.data.iter_mut().collect()
+    }
     /// The latent after step `i`.
     pub fn step(&mut self, i: usize, velocity: &Z, latent: Z) -> Z {
         self.data

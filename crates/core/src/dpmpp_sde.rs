@@ -19,6 +19,17 @@ impl<Z: Feature> DpmppSde<Z> {
             before: None,
         }
     }
+    /// The same solver at its first step, for other latents.
+    pub(crate) fn anew<Y>(&self) -> DpmppSde<Y> {
+        DpmppSde {
+            shares: self.shares.clone(),
+            before: None,
+        }
+    }
+    /// All that it remembers of the step before.
+    pub(crate) fn memory(&mut self) -> Vec<&mut Z> {
+        self.before.iter_mut().collect()
+    }
     /// The latent after step `i`; `fresh` draws standard normal noise, where the step adds some.
     pub fn step(&mut self, i: usize, v: &Z, latent: Z, fresh: impl FnOnce() -> Z) -> Z {
         let ([a, s], [a_next, s_next]) = (parts(self.shares[i]), parts(self.shares[i + 1]));

@@ -107,4 +107,64 @@ impl<Z: Feature> Sampler<Z> {
             Sampler::DpmppSde(dpmpp) => dpmpp.step(i, prediction, latent, fresh),
         }
     }
+    /// Lets the prediction of step `past` have been another one by `lacked`, when the step `now` was the last to be
+    /// taken: the latent after it, and all that the solver remembers, become what they would be then, given the same
+    /// other predictions.
+    pub fn amend(&mut self, [past, now]: [usize; 2], lacked: &Z, latent: Z) -> Z {
+        let mut response = self.anew();
+        let latent_share = response.to_one(past, now);
+        for (own, share) in self.memory().into_iter().zip(response.memory()) {
+            *own = own.clone().add_scaled(share.0 as f32, lacked);
+        }
+        latent.add_scaled(latent_share.0 as f32, lacked)
+    }
+    fn anew<Y>(&self) -> Sampler<Y> {
+        match self {
+            Sampler::Euler { sigmas } => Sampler::Euler { sigmas: sigmas.clone() },
+            Sampler::Unipc(unipc) => Sampler::Unipc(unipc.anew()),
+            Sampler::Dpmpp(dpmpp) => Sampler::Dpmpp(dpmpp.anew()),
+            Sampler::Ddim { sigmas } => Sampler::Ddim { sigmas: sigmas.clone() },
+            Sampler::DpmppSde(dpmpp) => Sampler::DpmppSde(dpmpp.anew()),
+        }
+    }
+    fn memory(&mut self) -> Vec<&mut Z> {
+        match self {
+            Sampler::Euler { .. } | Sampler::Ddim { .. } => vec![],
+            Sampler::Unipc(unipc) => unipc.memory(),
+            Sampler::Dpmpp(dpmpp) => dpmpp.memory(),
+            Sampler::DpmppSde(dpmpp) => dpmpp.memory(),
+        }
+    }
+}
+
+impl Sampler<Share> {
+    /// Every solver is linear in the predictions: what becomes of a single one, of step `past`, is what a latent of
+    /// zero becomes until `now`, when all predictions are zero but that one.
+    fn to_one(&mut self, past: usize, now: usize) -> Share {
+        let step = |latent, step| self.step(step, &Share((step == past) as u8 as f64), latent, || Share(0.0));
+        (0..=now).fold(Share(0.0), step)
+    }
+}
+
+/// A latent of one number: how much of a prediction is in it.
+#[derive(Clone)]
+struct Share(f64);
+
+impl Feature for Share {
+    type Scalar = f64;
+    fn add_scaled(self, weight: f32, other: &Share) -> Share {
+        Share(self.0 + weight as f64 * other.0)
+    }
+    fn scaled(&self, weight: f32) -> Share {
+        Share(weight as f64 * self.0)
+    }
+    fn since(&self, before: Share) -> Share {
+        Share(self.0 - before.0)
+    }
+    fn l1_pair(&self, other: &Share) -> [f64; 2] {
+        [(self.0 - other.0).abs(), other.0.abs()]
+    }
+    fn read(scalars: Vec<f64>) -> Vec<f32> {
+        scalars.into_iter().map(|share| share as f32).collect()
+    }
 }

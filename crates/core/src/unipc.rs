@@ -23,6 +23,20 @@ impl<Z: Feature> Unipc<Z> {
             last: None,
         }
     }
+    /// The same solver at its first step, for other latents.
+    pub(crate) fn anew<Y>(&self) -> Unipc<Y> {
+        Unipc {
+            sigmas: self.sigmas.clone(),
+            order: self.order,
+            data: VecDeque::new(),
+            last: None,
+        }
+    }
+    /// All that it remembers of the steps before.
+    pub(crate) fn memory(&mut self) -> Vec<&mut Z> {
+        let last = self.last.as_mut().map(|(latent, _)| latent);
+        self.data.iter_mut().chain(last).collect()
+    }
     /// Correct the latent of step `i` with the prediction made there, then predict the next.
     pub fn step(&mut self, i: usize, velocity: &Z, latent: Z) -> Z {
         let data = latent.clone().add_scaled(-self.sigmas[i] as f32, velocity);

@@ -1,20 +1,19 @@
 //! Amending, our own: any policy, with what its skipped steps lacked made good once a step is computed again.
 //!
 //! A policy has to forecast a prediction that it skips. As soon as the next one is computed, the skipped ones are
-//! known better: they lie between two computed ones. The latent went wrong by `Σ Δσ_s·(v̂_s − v_s)`; the polynomial
-//! through the computed predictions over the noise level stands for `v_s`; and since every solver here is linear in
-//! the predictions, the computed one can carry the difference, over its own `Δσ`. It costs no pass and no read, and
-//! a few latents, which are small beside the hidden states that most policies keep.
-//!
-//! `Δσ` is how far a velocity moves the latent of a flow (Wan, HunyuanVideo). A DDIM or SDE step on the v of a diffusion
-//! model (CogVideoX) also scales the latent: there the share is an approximation that nobody has measured.
+//! known better: they lie between two computed ones. The polynomial through the computed predictions over the noise
+//! level stands for what was skipped. This policy says by how much that differs from what was put in its place; every
+//! solver is linear in the predictions, so the sampler can let it have been right all along, in the latent as in what
+//! the solver remembers. It costs no pass and no read, and a few latents, which are small beside the hidden states
+//! that most policies keep.
 //!
 //! A pass that computes every unit is a computed one; one that computes none is a skipped one; what lies in between
 //! knows more than an interpolation, and is left as it is.
 //!
 //! A branch that was rebuilt from the other one, as cfg caching does, is the sum of that one and of their difference,
 //! each interpolated between the steps at which it is known: the other one was computed more often, and bends; the
-//! difference hardly does. What the other one was amended by is part of the rebuilt one already, which counts as made.
+//! difference hardly does. Until it is computed itself, it takes over what the other one turns out to have lacked in a
+//! step that both skipped: guidance would multiply what is made good in one of them alone.
 
 use crate::PolicySpec;
 use crate::data::Kind;
@@ -35,7 +34,7 @@ pub struct Amended {
     #[serde(default = "default::depth")]
     pub depth: usize,
     #[serde(skip)]
-    sigmas: Vec<f32>, // one more than steps
+    sigmas: Vec<f32>,
     #[serde(skip)]
     end: usize,
     #[serde(skip)]
@@ -54,11 +53,16 @@ mod default {
 /// What one guidance branch has done.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Done {
-    computed: Vec<usize>, // steps, newest first
-    skipped: Vec<usize>,  // steps since then
-    told: bool,           // in one of those it was rebuilt from the other branch
-    units: usize,         // computed in this pass
+    computed: Vec<usize>,                 // steps, newest first
+    skipped: Vec<usize>,                  // steps since then
+    told: bool,                           // in one of those it was rebuilt from the other branch
+    units: usize,                         // computed in this pass
+    lacked: BTreeMap<usize, Combination>, // what this pass amended, by step
+    taken: BTreeMap<usize, Combination>,  // what was taken over of the other branch since, by step
 }
+
+/// A weighted sum of predictions, by branch and step.
+type Combination = BTreeMap<(usize, usize), f32>;
 
 /// A weighted sum of branches, interpolated as one.
 type Series<'a> = &'a [(f32, usize)];
@@ -86,7 +90,7 @@ impl CachePolicy for Amended {
     fn begin(&mut self, run: &Run) -> Result<Claim, Unfit> {
         at_least_one("degree", self.degree)?;
         at_least_one("depth", self.depth)?;
-        self.sigmas = run.sigmas.iter().copied().chain([0.0]).collect();
+        self.sigmas = run.sigmas.clone();
         (self.end, self.done) = (run.end(), vec![Done::default(); run.branches]);
         if self.of.amends() {
             return Err(Unfit("a policy that amends cannot be amended again: leave `amended` away".into()));
@@ -98,6 +102,7 @@ impl CachePolicy for Amended {
         let done = &mut self.done[at.branch];
         if at.unit == 0 && !matches!(act, Move::Look { .. } | Move::Note { .. }) {
             done.units = 0;
+            done.lacked.clear();
         }
         match &act {
             Move::Compute { to, keep, .. } => {
@@ -114,9 +119,17 @@ impl CachePolicy for Amended {
                     Value::Raw { unit } => unit + 1 == self.end,
                     _ => true,
                 };
-                if ends && done.units == 0 {
-                    done.skipped.push(at.step);
+                if !ends || done.units > 0 {
+                    return act;
                 }
+                done.skipped.push(at.step);
+                let told = terms.iter().find_map(|term| match (term.of, term.weight) {
+                    (Source::Now { branch }, Weight::Flat(weight)) => Some((branch, weight)),
+                    _ => None,
+                });
+                let taken = told.map(|(branch, weight)| self.taken_over(at, branch, weight)).unwrap_or_default();
+                let act = act.amending(in_terms(at, &taken));
+                self.done[at.branch].taken.extend(taken);
                 return act;
             }
             Move::Look { .. } | Move::Note { .. } => return act,
@@ -124,10 +137,15 @@ impl CachePolicy for Amended {
         if done.units < self.end {
             return act;
         }
-        let (skipped, told) = (std::mem::take(&mut done.skipped), std::mem::take(&mut done.told));
         done.computed.insert(0, at.step);
         let own: &[Series] = &[&[(1.0, at.branch)]];
-        act.amended(self.lacking(at, if told { &REBUILT } else { own }, &skipped))
+        let lacked = self.lacking(at, if self.done[at.branch].told { &REBUILT } else { own });
+        let act = act.amending(in_terms(at, &lacked));
+        let done = &mut self.done[at.branch];
+        (done.lacked, done.told) = (lacked, false);
+        done.skipped.clear();
+        done.taken.clear();
+        act
     }
     fn warnings(&self) -> Vec<String> {
         self.of.policy().warnings()
@@ -152,25 +170,31 @@ impl PolicySpec {
 }
 
 impl Amended {
-    /// What the predictions put in place of those `skipped` lacked, in units of the step at `at`; they stand to be
-    /// the sum of `parts`.
-    fn lacking(&self, at: At, parts: &[Series], skipped: &[usize]) -> Vec<Term> {
-        let length = |step: usize| self.sigmas[step] - self.sigmas[step + 1];
-        let mut weights = BTreeMap::<(usize, usize), f32>::new(); // branch, step
-        for &step in skipped.iter().filter(|&&step| self.is_kept(at, at.branch, step)) {
-            let share = length(step) / length(at.step);
+    /// What the predictions put in place since the last computed one lacked, beside what was taken over already; they
+    /// stand to be the sum of `parts`.
+    fn lacking(&self, at: At, parts: &[Series]) -> BTreeMap<usize, Combination> {
+        let done = &self.done[at.branch];
+        let lacked = |&step: &usize| {
             let parts = parts.iter().map(|series| self.interpolated(at, series, step));
-            if let Some(parts) = parts.collect::<Option<Vec<_>>>() {
-                for (weight, place) in parts.into_iter().flatten().chain([(-1.0, (at.branch, step))]) {
-                    *weights.entry(place).or_default() += share * weight;
-                }
+            let interpolated = parts.collect::<Option<Vec<_>>>()?.into_iter().flatten();
+            let taken = done.taken.get(&step).into_iter().flatten().map(|(&place, weight)| (-weight, place));
+            let mut sum = Combination::new();
+            for (weight, place) in interpolated.chain([(-1.0, (at.branch, step))]).chain(taken) {
+                *sum.entry(place).or_default() += weight;
             }
-        }
-        let term = |((branch, step), weight)| match age(at, branch, step) {
-            Some(age) => Term::kept(weight, Value::Made, branch, age),
-            None => Term::fresh(weight, Value::Output),
+            self.are_kept(at, &sum).then_some((step, sum))
         };
-        weights.into_iter().map(term).collect()
+        done.skipped.iter().filter_map(lacked).collect()
+    }
+    /// What `branch` has just amended of the steps that the branch at `at` skipped as well, times `weight`.
+    fn taken_over(&self, at: At, branch: usize, weight: f32) -> BTreeMap<usize, Combination> {
+        let own = &self.done[at.branch].skipped;
+        let both = self.done[branch].lacked.iter().filter(|(step, lacked)| own.contains(step) && self.are_kept(at, lacked));
+        let times = |lacked: &Combination| lacked.iter().map(|(&place, share)| (place, weight * share)).collect();
+        both.map(|(&step, lacked)| (step, times(lacked))).collect()
+    }
+    fn are_kept(&self, at: At, lacked: &Combination) -> bool {
+        lacked.keys().all(|&(branch, step)| self.is_kept(at, branch, step))
     }
     /// A series at `step`, by weights of predictions (branch, step): of the first computed one from there on, and of those
     /// before. None where it is unknown on one side.
@@ -199,6 +223,14 @@ impl Amended {
         let others = nodes.iter().filter(|&&other| other != node);
         others.map(|&other| (sigma(step) - sigma(other)) / (sigma(node) - sigma(other))).product()
     }
+}
+
+fn in_terms(at: At, lacked: &BTreeMap<usize, Combination>) -> Vec<Lacked> {
+    let term = |(&(branch, step), &weight): (&(usize, usize), &f32)| match age(at, branch, step) {
+        Some(age) => Term::kept(weight, Value::Made, branch, age),
+        None => Term::fresh(weight, Value::Output),
+    };
+    lacked.iter().map(|(&step, of)| Lacked { step, terms: of.iter().map(term).collect() }).collect()
 }
 
 /// How many writes ago a branch made the prediction of `step`, of which none is kept while it is in hand. A branch that

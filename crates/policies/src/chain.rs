@@ -62,6 +62,14 @@ pub trait Dit {
     fn time_signals(&self, signal: TimeSignal, timesteps: &[f32]) -> Vec<Vec<f32>>;
 }
 
+/// What a pass ends with.
+pub struct Passed<Z> {
+    /// The prediction, computed or put in its place.
+    pub prediction: Z,
+    /// What this branch's predictions of earlier steps lacked, by step, to be made good in the latent.
+    pub lacked: Vec<(usize, Z)>,
+}
+
 /// A policy that has not moved on after this many looks at one place never will.
 const LOOKS_PER_STOP_MAX: usize = 8;
 
@@ -79,7 +87,7 @@ pub fn pass<D: Dit>(
     latent: &D::Latent,
     cond: &D::Cond,
     now: &[D::Latent],
-) -> Result<D::Latent, WalkError> {
+) -> Result<Passed<D::Latent>, WalkError> {
     // To another expert, and to the policy there, this is where the run begins.
     if at.branch == COND && store.run().switches.contains(&at.step) {
         store.forget(policy.warnings());
@@ -94,14 +102,14 @@ pub fn pass<D: Dit>(
         let act = policy.next(at, &seen);
         seen.clear();
         match &act {
-            Move::Compute { to, keep, amend } => {
+            Move::Compute { to, keep, lacked } => {
                 let (to, keep) = (*to, *keep);
                 if to <= at.unit || to > output {
                     return Err(WalkError::bad(at, format!("compute to unit {to} of {output}")));
                 }
                 let ends = to == output || to == end && keep != Keep::Hold;
-                if !amend.is_empty() && !ends {
-                    return Err(WalkError::bad(at, "a prediction is amended where its pass ends".into()));
+                if !lacked.is_empty() && !ends {
+                    return Err(unfinished(at));
                 }
                 let (mut hidden, ctx) = match state.take() {
                     Some(state) => state,
@@ -125,20 +133,21 @@ pub fn pass<D: Dit>(
                 }
                 if ends {
                     let prediction = dit.head(hidden, &ctx);
-                    let amended = store.amended(at, amend, &prediction, InHand::new(latent, now))?;
+                    let made = Some(&prediction);
+                    let lacked = store.lacked(at, lacked, InHand { made, ..InHand::new(latent, now) })?;
                     if to == output {
                         store.keep_prediction(at.branch, keep, &prediction, latent);
                     }
                     store.record(at, act, vec![]);
                     store.end_pass(at.branch, latent, &prediction);
-                    return Ok(amended.unwrap_or(prediction));
+                    return Ok(Passed { prediction, lacked });
                 }
                 store.record(at, act, vec![]);
                 state = Some((hidden, ctx));
                 (at.unit, looks) = (to, 0);
                 undecided = to == end;
             }
-            Move::Reuse { value, terms, kept } => {
+            Move::Reuse { value, terms, kept, lacked } => {
                 if at.full {
                     return Err(WalkError::Forbidden { step: at.step });
                 }
@@ -162,13 +171,17 @@ pub fn pass<D: Dit>(
                     ));
                 }
                 let (value, to, kept) = (*value, value.to(store.run()), *kept);
+                if !lacked.is_empty() && to < output {
+                    return Err(unfinished(at));
+                }
                 let hands = InHand::new(latent, now);
                 if to == output {
                     let from = (value == Value::Change).then(|| latent.clone());
                     let prediction = store.add_latents(at, from, terms, hands)?;
+                    let lacked = store.lacked(at, lacked, hands)?;
                     store.record(at, act, vec![]);
                     store.end_pass(at.branch, latent, &prediction);
-                    return Ok(prediction);
+                    return Ok(Passed { prediction, lacked });
                 }
                 let (mut hidden, ctx) = match state.take() {
                     Some(state) => state,
@@ -217,5 +230,9 @@ pub fn pass<D: Dit>(
     let (hidden, ctx) = state.expect("a walk that moved on has a hidden state");
     let prediction = dit.head(hidden, &ctx);
     store.end_pass(at.branch, latent, &prediction);
-    Ok(prediction)
+    Ok(Passed { prediction, lacked: vec![] })
+}
+
+fn unfinished(at: At) -> WalkError {
+    WalkError::bad(at, "earlier predictions are amended where a pass ends".into())
 }

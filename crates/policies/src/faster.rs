@@ -123,7 +123,7 @@ impl CachePolicy for Faster {
                     0..=2 => vec![kept(1.0, 0)], // a history of one
                     _ => vec![kept(1.0 + self.weight, 0), kept(-self.weight, 1)],
                 };
-                Move::Reuse { value, terms, kept: true }
+                Move::Reuse { value, terms, kept: true, lacked: vec![] }
             }
             // Predictions are kept of steps alone in which both branches run.
             None if !allowed.skip_uncond => Move::store(state.end + 1),

@@ -165,8 +165,8 @@ pub enum Value {
     },
     /// The latent that a pass is given. Written at the end of every pass; never reused, only looked at.
     Latent,
-    /// The prediction that a pass ends with, computed or put in its place, before it is amended. Written at the
-    /// end of every pass; amends others, and is never reused itself.
+    /// The prediction that a pass ends with, computed or put in its place. Written at the end of every pass; it tells
+    /// what others lacked, and is never reused itself.
     Made,
 }
 
@@ -379,6 +379,16 @@ impl Term {
     }
 }
 
+/// What the prediction of an earlier step lacked, as is known by now: the one that should have stood in its place minus
+/// the one that did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lacked {
+    /// That step.
+    pub step: usize,
+    /// The difference, as a weighted sum of predictions.
+    pub terms: Vec<Term>,
+}
+
 /// Signal of the timestep alone, the same for every prompt, seed and branch.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -474,11 +484,10 @@ pub enum Move {
         to: usize,
         /// What becomes of completed values.
         keep: Keep,
-        /// A weighted sum added to the prediction that the pass returns: what predictions reused before lacked, as
-        /// this one tells, made good in the latent. Only in a move that ends the pass, and not in a full step; what
-        /// is stored is the prediction as computed, in hand as the fresh [`Value::Output`].
+        /// What predictions of earlier steps lacked, as this one tells, to be made good in the latent. Only in a move
+        /// that ends the pass; this prediction itself stays as computed, in hand as the fresh [`Value::Output`].
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        amend: Vec<Term>,
+        lacked: Vec<Lacked>,
     },
     /// Skip to the end of `value`, putting a weighted sum in its place.
     Reuse {
@@ -489,6 +498,10 @@ pub enum Move {
         /// Whether the sum is stored as if it had been computed (raw outputs only).
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         kept: bool,
+        /// What predictions of earlier steps lacked, as another branch of this step told. Only in a move that puts a
+        /// prediction in place.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lacked: Vec<Lacked>,
     },
     /// Measure, and wait for the answers: one device-to-host read for these probes and all noted before.
     Look {
@@ -515,16 +528,17 @@ impl Move {
     pub fn hold(to: usize) -> Move {
         Move::computed(to, Keep::Hold)
     }
-    /// A computation, with this sum added to what its pass returns.
-    pub fn amended(self, amend: Vec<Term>) -> Move {
+    /// The move that ends a pass, amending what earlier predictions `lacked`.
+    pub fn amending(self, lacked: Vec<Lacked>) -> Move {
         match self {
-            Move::Compute { to, keep, .. } => Move::Compute { to, keep, amend },
+            Move::Compute { to, keep, .. } => Move::Compute { to, keep, lacked },
+            Move::Reuse { value, terms, kept, .. } => Move::Reuse { value, terms, kept, lacked },
             other => other,
         }
     }
     fn computed(to: usize, keep: Keep) -> Move {
-        let amend = vec![];
-        Move::Compute { to, keep, amend }
+        let lacked = vec![];
+        Move::Compute { to, keep, lacked }
     }
     /// Reuse the newest copy of `value` of the branch that stands at `at`.
     pub fn newest(value: Value, at: At) -> Move {
@@ -532,8 +546,8 @@ impl Move {
     }
     /// Put this sum in place of `value`.
     pub fn reuse(value: Value, terms: Vec<Term>) -> Move {
-        let kept = false;
-        Move::Reuse { value, terms, kept }
+        let (kept, lacked) = (false, vec![]);
+        Move::Reuse { value, terms, kept, lacked }
     }
 }
 

@@ -38,12 +38,12 @@ impl Replay {
             .any(|e| matches!(e.act, Move::Compute { keep: Keep::Hold, .. }));
         let mut depths = BTreeMap::new();
         for event in &self.moves {
-            let used = match &event.act {
-                Move::Reuse { terms, .. } => terms,
-                Move::Compute { amend, .. } => amend,
+            let (terms, lacked): (&[Term], &[Lacked]) = match &event.act {
+                Move::Reuse { terms, lacked, .. } => (terms, lacked),
+                Move::Compute { lacked, .. } => (&[], lacked),
                 Move::Look { .. } | Move::Note { .. } => continue,
             };
-            for term in used {
+            for term in terms.iter().chain(lacked.iter().flat_map(|lacked| &lacked.terms)) {
                 let (value, branch, age) = match term.of {
                     Source::Kept { value, branch, age } => (value, branch, age),
                     Source::Fresh { value } if value.is_hidden() => (value, event.at.branch, 0),

@@ -117,7 +117,7 @@ pub(crate) struct InHand<'a, H, Z> {
     pub latent: &'a Z,
     /// The predictions that earlier branches made in this step.
     pub now: &'a [Z],
-    /// The prediction it has just made, while that is amended.
+    /// The prediction it has just computed, once it has.
     pub made: Option<&'a Z>,
     /// The hidden state, if anything was computed yet.
     pub hidden: Option<&'a H>,
@@ -362,17 +362,18 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
         }
         sum.ok_or_else(|| WalkError::bad(at, "a weighted sum without terms".into()))
     }
-    /// `prediction + Σ weight · latent`, unless there is nothing to add.
-    pub(crate) fn amended(
+    /// What each of these earlier predictions lacked.
+    pub(crate) fn lacked(
         &self,
         at: At,
-        amend: &[Term],
-        prediction: &Z,
+        lacked: &[Lacked],
         hands: InHand<H, Z>,
-    ) -> Result<Option<Z>, WalkError> {
-        let made = Some(prediction);
-        let sum = || self.add_latents(at, Some(prediction.clone()), amend, InHand { made, ..hands });
-        (!amend.is_empty()).then(sum).transpose()
+    ) -> Result<Vec<(usize, Z)>, WalkError> {
+        let of = |of: &Lacked| match of.step < at.step {
+            true => Ok((of.step, self.add_latents(at, None, &of.terms, hands)?)),
+            false => Err(WalkError::bad(at, format!("step {} is amended before its end", of.step))),
+        };
+        lacked.iter().map(of).collect()
     }
     /// `from + Σ weight · latent`.
     pub(crate) fn add_latents(

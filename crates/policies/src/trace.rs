@@ -93,20 +93,23 @@ impl Recorded {
                 now => now,
             },
         };
+        // What predictions lacked is a sum of predictions: it has no place in the chain.
         let moved = |act: &Move| match act {
-            Move::Compute { to, keep, amend } => Move::Compute {
+            Move::Compute { to, keep, lacked } => Move::Compute {
                 to: place(*to),
                 keep: *keep,
-                amend: amend.iter().map(term).collect(),
+                lacked: lacked.clone(),
             },
             Move::Reuse {
                 value: replaced,
                 terms,
                 kept,
+                lacked,
             } => Move::Reuse {
                 value: value(*replaced),
                 terms: terms.iter().map(term).collect(),
                 kept: *kept,
+                lacked: lacked.clone(),
             },
             looking => looking.clone(),
         };

@@ -278,7 +278,7 @@ impl CachePolicy for Reaching {
     fn next(&mut self, at: At, _: &[f32]) -> Move {
         let kept = vec![Term::kept(1.0, Value::Output, at.branch, self.age)];
         match at.step == self.step {
-            true if self.amend => Move::store(25).amended(kept),
+            true if self.amend => Move::store(25).amending(vec![Lacked { step: self.step - 1, terms: kept }]),
             true => Move::reuse(Value::Output, kept),
             false => Move::store(25),
         }
@@ -307,7 +307,7 @@ fn a_step_that_must_be_full_computes_all_of_itself_and_may_amend_others() {
             _ => 0,
         });
         assert_eq!(computed.sum::<usize>(), 2 * 24, "{text}");
-        last.clone().any(|event| matches!(&event.act, Move::Compute { amend, .. } if !amend.is_empty()))
+        last.clone().any(|event| matches!(&event.act, Move::Compute { lacked, .. } if !lacked.is_empty()))
     };
     // Both skip the step before the last.
     assert!(amends_at_the_end("kind = 'amended'\n[of]\nkind = 'step'\ninterval = 5"));
@@ -440,6 +440,7 @@ fn a_faulty_policy_is_an_error_with_a_name_never_a_wrong_number() {
         Value::Raw { unit: 0 },
     );
     let delta = Value::Delta { from: 0, to: 24 };
+    let lacked = |step, term| vec![Lacked { step, terms: vec![term] }];
     let spectrum = Term {
         weight: Weight::Spectrum { sigma: 0.5 },
         of: Source::Fresh { value: latent },
@@ -450,12 +451,16 @@ fn a_faulty_policy_is_an_error_with_a_name_never_a_wrong_number() {
             "does not start here",
         ),
         (
-            Move::compute(3).amended(vec![Term::fresh(1.0, output)]),
-            "amended where its pass ends",
+            Move::compute(3).amending(lacked(0, Term::fresh(1.0, output))),
+            "amended where a pass ends",
         ),
         (
-            Move::compute(24).amended(vec![Term::kept(1.0, Value::Made, 0, 0)]),
-            "no stored prediction as made",
+            Move::reuse(delta, vec![Term::kept(1.0, delta, 0, 0)]).amending(lacked(0, Term::fresh(1.0, output))),
+            "amended where a pass ends",
+        ),
+        (
+            Move::compute(24).amending(lacked(0, Term::fresh(1.0, output))),
+            "step 0 is amended before its end",
         ),
         (
             Move::reuse(state, vec![Term::fresh(1.0, state)]),
@@ -467,6 +472,7 @@ fn a_faulty_policy_is_an_error_with_a_name_never_a_wrong_number() {
                 value: raw,
                 terms: vec![Term::fresh(1.0, raw)],
                 kept: true,
+                lacked: vec![],
             },
             "no raw output with memory to keep it in",
         ),

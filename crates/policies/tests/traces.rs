@@ -466,7 +466,8 @@ fn faster_adds_what_it_extrapolated_to_the_history() {
             &Move::Reuse {
                 value,
                 terms,
-                kept: true
+                kept: true,
+                lacked: vec![],
             }
         )
     );

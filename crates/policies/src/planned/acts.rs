@@ -117,8 +117,9 @@ pub(super) fn moves(planner: &Planner, run: &Run, plan: &[Act]) -> Vec<Vec<Pass>
         let pass = |branch: usize| match act {
             Act::Compute if full.is_empty() => Pass::from([(0, Move::store(run.output()))]),
             Act::Compute => {
-                let amendment = planner.amendment(run, &skipped, &full, step, branch);
-                Pass::from([(0, Move::store(run.output()).amended(terms(branch, amendment)))])
+                let lacked = planner.lacked(run, &skipped, &full, step, branch).into_iter();
+                let lacked = lacked.map(|(step, of)| Lacked { step, terms: terms(branch, of) });
+                Pass::from([(0, Move::store(run.output()).amending(lacked.collect()))])
             }
             Act::Skip(Skip::Cfg) if branch == COND => Pass::from([(0, Move::compute(run.output()))]),
             Act::Skip(skip) => Pass::from([(0, Move::reuse(Value::Output, terms(branch, forecast(branch, *skip))))]),

@@ -8,12 +8,12 @@
 //!   adding up to 1 (kriging; a Taylor series is one such combination);
 //! - its **error**, for every step, branch and history of computed steps;
 //! - the **amendment**: once a step is computed again, the steps skipped before it are known better, by
-//!   interpolation; what the latent lacks of that is added to the computed prediction, in units of its own step;
+//!   interpolation; the solver lets their predictions have been those;
 //! - the **plan**: which steps to compute, to skip, or to run with the conditional branch alone, so that what
 //!   the errors leave in the final latent is least for a given number of passes.
 //!
-//! Lengths of steps are those of a flow, `Δσ`; for DDIM or an SDE on v (CogVideoX) they are an approximation that nobody
-//! has measured.
+//! In the plan, lengths of steps are those of a flow, `Δσ`; for DDIM or an SDE on v (CogVideoX) they are an approximation
+//! that nobody has measured.
 //!
 //! Only predictions are kept: no hidden state, no measurement, no threshold. The one knob is the compute.
 //!

@@ -91,23 +91,23 @@ impl Planner<'_> {
         let told = self.amend && !run.switches.contains(&next);
         told.then_some(next).into_iter().chain(history.iter().copied()).collect()
     }
-    /// What the computed step `next` adds to its prediction of `branch`, so that the latent stands where it would
-    /// if the steps `skipped` whole behind `history` had been interpolated, not forecast.
-    pub(super) fn amendment(&self, run: &Run, skipped: &[usize], history: &[usize], next: usize, branch: usize) -> Combination {
+    /// What the forecast of `branch` at each of the steps `skipped` whole behind `history` lacked, as the computed step
+    /// `next` tells: interpolation minus forecast.
+    pub(super) fn lacked(&self, run: &Run, skipped: &[usize], history: &[usize], next: usize, branch: usize) -> Vec<(usize, Combination)> {
         let known = self.known(run, history, next);
         if known.len() == history.len() {
             return vec![];
         }
-        let mut sum = BTreeMap::new();
-        for &step in skipped {
-            let share = self.lengths[step] / self.lengths[next];
-            for (told, sign) in [(&known[..], share), (history, -share)] {
+        let of = |&step: &usize| {
+            let mut sum = BTreeMap::new();
+            for (told, sign) in [(&known[..], 1.0), (history, -1.0)] {
                 for (row, weight) in self.predictor.forecast(told, step, branch, Skip::Step) {
                     *sum.entry(row).or_insert(0.0) += sign * weight;
                 }
             }
-        }
-        sum.into_iter().collect()
+            (step, sum.into_iter().collect())
+        };
+        skipped.iter().map(of).collect()
     }
     /// For each length of a gap behind `history`, and each number of steps in it that skip the unconditional
     /// branch alone: the least error, and which steps those are.

@@ -243,7 +243,7 @@ where
         if run.switches.contains(&step) {
             latent = Number(0.6);
         }
-        let mut now: Vec<Number> = vec![];
+        let (mut now, mut lacked): (Vec<Number>, Vec<(usize, usize, Number)>) = (vec![], vec![]);
         for (branch, cond) in CONDS[..run.branches].iter().enumerate() {
             let at = At {
                 step,
@@ -251,9 +251,16 @@ where
                 unit: 0,
                 full: run.is_full(step),
             };
-            now.push(pass(dit, policy, &mut store, at, &latent, cond, &now)?);
+            let passed = pass(dit, policy, &mut store, at, &latent, cond, &now)?;
+            now.push(passed.prediction);
+            lacked.extend(passed.lacked.into_iter().map(|(past, lacked)| (branch, past, lacked)));
         }
         latent = advance(&run, step, latent, &now);
+        for (branch, past, lacked) in lacked {
+            let mut alone: Vec<Number> = now.iter().map(|_| Number(0.0)).collect();
+            alone[branch] = lacked;
+            latent = advance(&run, past, latent, &alone);
+        }
     }
     let (costs, claimed_bytes) = (store.costs(), store.claimed_bytes());
     Ok(Outcome {
