@@ -55,7 +55,9 @@ fn walk(criterion: &mut Criterion) {
                 unit: 0,
                 full: false,
             };
-            let prediction = pass(&chain, &mut off, &mut store, at, &latent, &cond, &[]).expect("off computes").prediction;
+            let prediction = pass(&chain, &mut off, &mut store, at, &latent, &cond, &[])
+                .expect("off computes")
+                .prediction;
             prediction.to_host()
         })
     });

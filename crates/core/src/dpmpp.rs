@@ -22,7 +22,7 @@ const FEW_STEPS: usize = 15;
 
 /// The solver between two steps.
 pub struct Dpmpp<Z> {
-    sigmas: Vec<f64>,
+    pub(crate) sigmas: Vec<f64>,
     order: usize,
     second: SecondOrder,
     data: VecDeque<Z>, // predictions of the data, newest first

@@ -7,7 +7,7 @@ use mixcache_policies::chain::Feature;
 
 /// The solver between two steps.
 pub struct DpmppSde<Z> {
-    shares: Vec<f32>,
+    pub(crate) shares: Vec<f32>,
     before: Option<Z>, // the data predicted in the step before
 }
 

@@ -3,6 +3,7 @@
 //! [`denoise`] is the one sampling loop; [`models`] lists the transformers, each an implementation of
 //! [`mixcache_policies::chain::Dit`]. Tensors, devices and weights live in this crate only.
 
+mod amend;
 pub mod codec;
 mod ddim;
 pub mod denoise;

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 /// The solver between two steps.
 pub struct Unipc<Z> {
-    sigmas: Vec<f64>,
+    pub(crate) sigmas: Vec<f64>,
     order: usize,
     data: VecDeque<Z>,        // predictions of the data, newest first
     last: Option<(Z, usize)>, // latent before the last predictor, and its order

@@ -134,7 +134,14 @@ pub fn pass<D: Dit>(
                 if ends {
                     let prediction = dit.head(hidden, &ctx);
                     let made = Some(&prediction);
-                    let lacked = store.lacked(at, lacked, InHand { made, ..InHand::new(latent, now) })?;
+                    let lacked = store.lacked(
+                        at,
+                        lacked,
+                        InHand {
+                            made,
+                            ..InHand::new(latent, now)
+                        },
+                    )?;
                     if to == output {
                         store.keep_prediction(at.branch, keep, &prediction, latent);
                     }
@@ -147,7 +154,12 @@ pub fn pass<D: Dit>(
                 (at.unit, looks) = (to, 0);
                 undecided = to == end;
             }
-            Move::Reuse { value, terms, kept, lacked } => {
+            Move::Reuse {
+                value,
+                terms,
+                kept,
+                lacked,
+            } => {
                 if at.full {
                     return Err(WalkError::Forbidden { step: at.step });
                 }
@@ -230,7 +242,10 @@ pub fn pass<D: Dit>(
     let (hidden, ctx) = state.expect("a walk that moved on has a hidden state");
     let prediction = dit.head(hidden, &ctx);
     store.end_pass(at.branch, latent, &prediction);
-    Ok(Passed { prediction, lacked: vec![] })
+    Ok(Passed {
+        prediction,
+        lacked: vec![],
+    })
 }
 
 fn unfinished(at: At) -> WalkError {

@@ -532,7 +532,12 @@ impl Move {
     pub fn amending(self, lacked: Vec<Lacked>) -> Move {
         match self {
             Move::Compute { to, keep, .. } => Move::Compute { to, keep, lacked },
-            Move::Reuse { value, terms, kept, .. } => Move::Reuse { value, terms, kept, lacked },
+            Move::Reuse { value, terms, kept, .. } => Move::Reuse {
+                value,
+                terms,
+                kept,
+                lacked,
+            },
             other => other,
         }
     }
@@ -547,7 +552,12 @@ impl Move {
     /// Put this sum in place of `value`.
     pub fn reuse(value: Value, terms: Vec<Term>) -> Move {
         let (kept, lacked) = (false, vec![]);
-        Move::Reuse { value, terms, kept, lacked }
+        Move::Reuse {
+            value,
+            terms,
+            kept,
+            lacked,
+        }
     }
 }
 

@@ -363,15 +363,13 @@ impl<H: Feature, Z: Planes<Scalar = H::Scalar>> Store<H, Z> {
         sum.ok_or_else(|| WalkError::bad(at, "a weighted sum without terms".into()))
     }
     /// What each of these earlier predictions lacked.
-    pub(crate) fn lacked(
-        &self,
-        at: At,
-        lacked: &[Lacked],
-        hands: InHand<H, Z>,
-    ) -> Result<Vec<(usize, Z)>, WalkError> {
+    pub(crate) fn lacked(&self, at: At, lacked: &[Lacked], hands: InHand<H, Z>) -> Result<Vec<(usize, Z)>, WalkError> {
         let of = |of: &Lacked| match of.step < at.step {
             true => Ok((of.step, self.add_latents(at, None, &of.terms, hands)?)),
-            false => Err(WalkError::bad(at, format!("step {} is amended before its end", of.step))),
+            false => Err(WalkError::bad(
+                at,
+                format!("step {} is amended before its end", of.step),
+            )),
         };
         lacked.iter().map(of).collect()
     }

@@ -278,7 +278,10 @@ impl CachePolicy for Reaching {
     fn next(&mut self, at: At, _: &[f32]) -> Move {
         let kept = vec![Term::kept(1.0, Value::Output, at.branch, self.age)];
         match at.step == self.step {
-            true if self.amend => Move::store(25).amending(vec![Lacked { step: self.step - 1, terms: kept }]),
+            true if self.amend => Move::store(25).amending(vec![Lacked {
+                step: self.step - 1,
+                terms: kept,
+            }]),
             true => Move::reuse(Value::Output, kept),
             false => Move::store(25),
         }
@@ -292,7 +295,10 @@ fn a_policy_that_reaches_back_to_another_expert_is_an_error() {
         assert!(reach(amend, SWITCH - 1, 2).is_ok() && reach(amend, SWITCH + 1, 0).is_ok());
         assert!(matches!(reach(amend, SWITCH + 1, 1), Err(WalkError::Missing { .. })));
     }
-    assert!(matches!(reach(false, SWITCH, 0), Err(WalkError::Forbidden { step: SWITCH })));
+    assert!(matches!(
+        reach(false, SWITCH, 0),
+        Err(WalkError::Forbidden { step: SWITCH })
+    ));
     // A full step may be amended, but there nothing is left to amend it by.
     assert!(matches!(reach(true, SWITCH, 0), Err(WalkError::Missing { .. })));
 }
@@ -307,11 +313,14 @@ fn a_step_that_must_be_full_computes_all_of_itself_and_may_amend_others() {
             _ => 0,
         });
         assert_eq!(computed.sum::<usize>(), 2 * 24, "{text}");
-        last.clone().any(|event| matches!(&event.act, Move::Compute { lacked, .. } if !lacked.is_empty()))
+        last.clone()
+            .any(|event| matches!(&event.act, Move::Compute { lacked, .. } if !lacked.is_empty()))
     };
     // Both skip the step before the last.
     assert!(amends_at_the_end("kind = 'amended'\n[of]\nkind = 'step'\ninterval = 5"));
-    assert!(amends_at_the_end("kind = 'planned'\nmoments = 'mock'\nplan = 'FFFFFFFFFFFFFFFFFooF'"));
+    assert!(amends_at_the_end(
+        "kind = 'planned'\nmoments = 'mock'\nplan = 'FFFFFFFFFFFFFFFFFooF'"
+    ));
     for text in POLICIES {
         amends_at_the_end(text);
     }
@@ -440,7 +449,12 @@ fn a_faulty_policy_is_an_error_with_a_name_never_a_wrong_number() {
         Value::Raw { unit: 0 },
     );
     let delta = Value::Delta { from: 0, to: 24 };
-    let lacked = |step, term| vec![Lacked { step, terms: vec![term] }];
+    let lacked = |step, term| {
+        vec![Lacked {
+            step,
+            terms: vec![term],
+        }]
+    };
     let spectrum = Term {
         weight: Weight::Spectrum { sigma: 0.5 },
         of: Source::Fresh { value: latent },
