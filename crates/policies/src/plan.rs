@@ -474,7 +474,7 @@ pub enum Keep {
 
 /// One decision: everything a cache can do, as data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "move")]
+#[serde(rename_all = "kebab-case", tag = "move", deny_unknown_fields)]
 pub enum Move {
     /// Run the units up to `to` (and the head, if `to` is [`Run::output`]). `keep` says what becomes
     /// of the claimed values on the way. A delta is kept only if the moves that pass its start and

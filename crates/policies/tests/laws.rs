@@ -396,6 +396,20 @@ fn an_unknown_knob_is_refused() {
     assert!(error.unwrap_err().to_string().contains("treshold"));
 }
 
+#[test]
+fn a_trace_whose_moves_said_something_else_is_refused() {
+    // A version before amended the prediction itself.
+    let read =
+        |added: &str| serde_json::from_str::<Move>(&format!(r#"{{"move":"compute","to":25,"keep":"store"{added}}}"#));
+    assert_eq!(read("").unwrap(), Move::store(25));
+    assert!(
+        read(r#","amend":[]"#)
+            .unwrap_err()
+            .to_string()
+            .contains("unknown field `amend`")
+    );
+}
+
 /// A policy made of one answer for every question.
 struct Always(Move);
 impl CachePolicy for Always {
