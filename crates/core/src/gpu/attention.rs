@@ -8,8 +8,10 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-/// Queries of a cube, and keys of a tile: every unit fetches one row.
+/// Queries of a cube.
 const ROWS: usize = 64;
+/// Numbers of a tile of keys: two tiles fit the 48 KiB of shared memory that Vulkan drivers give.
+const TILE: usize = 4096;
 
 #[cube(launch_unchecked)]
 fn attend(
@@ -22,12 +24,13 @@ fn attend(
     heads: u32,
     scale: f32,
     #[comptime] head_dim: usize,
+    #[comptime] keys_of_tile: usize,
 ) {
     let (queries, keys, heads) = (queries as usize, keys as usize, heads as usize);
     let (head, batch, unit) = (CUBE_POS_Y as usize, CUBE_POS_Z as usize, UNIT_POS as usize);
     let (width, column) = (heads * head_dim, head * head_dim);
-    let mut k_tile = Shared::<[f32]>::new_slice(comptime!(ROWS * head_dim));
-    let mut v_tile = Shared::<[f32]>::new_slice(comptime!(ROWS * head_dim));
+    let mut k_tile = Shared::<[f32]>::new_slice(comptime!(keys_of_tile * head_dim));
+    let mut v_tile = Shared::<[f32]>::new_slice(comptime!(keys_of_tile * head_dim));
     // Every unit passes every barrier: those past the end repeat the last query.
     let row = min(CUBE_POS_X as usize * ROWS + unit, queries - 1);
     let q_at = (batch * queries + row) * width + column;
@@ -39,16 +42,18 @@ fn attend(
     }
     let mut top = f32::new(-1e30);
     let mut total = 0f32;
-    for tile in 0..keys.div_ceil(ROWS) {
-        let first = tile * ROWS;
+    for tile in 0..keys.div_ceil(keys_of_tile) {
+        let first = tile * keys_of_tile;
         let from = (batch * keys + min(first + unit, keys - 1)) * width + column;
         sync_cube();
-        for c in 0..head_dim {
-            k_tile[unit * head_dim + c] = k[from + c];
-            v_tile[unit * head_dim + c] = v[from + c];
+        if unit < keys_of_tile {
+            for c in 0..head_dim {
+                k_tile[unit * head_dim + c] = k[from + c];
+                v_tile[unit * head_dim + c] = v[from + c];
+            }
         }
         sync_cube();
-        for j in 0..min(ROWS, keys - first) {
+        for j in 0..min(keys_of_tile, keys - first) {
             let mut score = 0f32;
             for c in 0..head_dim {
                 score += mine[c] * k_tile[j * head_dim + c];
@@ -89,6 +94,7 @@ pub fn launch(q: CubeTensor, k: CubeTensor, v: CubeTensor, heads: usize) -> Cube
             heads as u32,
             1.0 / (head_dim as f32).sqrt(),
             head_dim,
+            (TILE / head_dim).min(ROWS),
         );
     }
     out
