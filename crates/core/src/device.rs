@@ -50,14 +50,19 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
     }
 }
 
-/// What stands in a record of a run: the back end and, where it is told, the hardware.
+/// What stands in a record of a run: the hardware, where it is told, and the back end.
 pub fn describe(device: &Device) -> String {
     if *device == Device::flex() {
         return "CPU (Flex)".into();
     }
-    #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    if let Some(identity) = device.identity() {
-        return format!("{device:?} {}", identity.name);
+    #[cfg(feature = "gpu")]
+    if let (Some(identity), burn::backend::DispatchDevice::Cube(cube)) = (device.identity(), device.as_dispatch()) {
+        let back_end = match cube {
+            burn_cubecl::CubeDevice::Cuda(_) => "CUDA",
+            burn_cubecl::CubeDevice::Wgpu(_) => "wgpu",
+            _ => "CubeCL",
+        };
+        return format!("{} ({back_end})", identity.name);
     }
     format!("{device:?}")
 }

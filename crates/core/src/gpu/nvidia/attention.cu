@@ -193,12 +193,8 @@ attention(const __grid_constant__ TensorMap q_map, const __grid_constant__ Tenso
         if (lane == 0) arrive(barrier + 8 * (j % STAGES));
     };
     // Turns: who holds the barrier of its own number may begin products.
-#ifdef NO_TURNS
-    auto take_turn = [&] {}; auto pass_turn = [&] {};
-#else
     auto take_turn = [&] { asm volatile("bar.sync %0, 256;" ::"r"(1 + turn) : "memory"); };
     auto pass_turn = [&] { asm volatile("bar.arrive %0, 256;" ::"r"(2 - turn) : "memory"); };
-#endif
 
     if (turn == 1) pass_turn(); // the first one begins
     await(q_full, 0);
