@@ -20,6 +20,11 @@ pub fn serve<const D: usize>(x: &Tensor<D>) -> bool {
     device != burn::tensor::Device::flex() && !device.is_autodiff()
 }
 
+/// Whether [`attention`] takes these queries, keys and values.
+pub fn attends(qkv: [&Tensor<3>; 3]) -> bool {
+    serve(qkv[0]) && qkv.iter().all(|x| x.dtype() == DType::F32)
+}
+
 /// The kernels, as operations of a back end.
 #[backend_extension(Cube, Fusion)]
 pub trait Kernels: Backend {
@@ -91,7 +96,7 @@ impl Kernels for CubeBackend {
 
 /// Layer norm of `x` `[b, n, d]` with `scale` and `shift` `[d]` in f32, the result in `into`.
 pub fn layer_norm(x: Tensor<3>, scale: Tensor<1>, shift: Tensor<1>, eps: f64, into: FloatDType) -> Tensor<3> {
-    let [scale, shift] = [scale, shift].map(Tensor::into_dispatch);
+    let [scale, shift] = [scale, shift].map(|x| x.cast(FloatDType::F32).into_dispatch());
     Tensor::from_dispatch(<Dispatch as Kernels>::layer_norm(
         x.into_dispatch(),
         scale,
@@ -110,11 +115,12 @@ pub fn rms_rope(
     eps: f64,
     into: FloatDType,
 ) -> Tensor<3> {
-    let (x, scale, eps, into) = (x.into_dispatch(), scale.into_dispatch(), eps as f32, into.into());
+    let (x, scale) = (x.into_dispatch(), scale.cast(FloatDType::F32).into_dispatch());
+    let (eps, into) = (eps as f32, into.into());
     Tensor::from_dispatch(match rotary {
         None => <Dispatch as Kernels>::rms_norm(x, scale, eps, into),
         Some(tables) => {
-            let [cos, sin] = tables.clone().map(Tensor::into_dispatch);
+            let [cos, sin] = tables.clone().map(|x| x.cast(FloatDType::F32).into_dispatch());
             <Dispatch as Kernels>::rms_rope(x, scale, cos, sin, eps, into)
         }
     })

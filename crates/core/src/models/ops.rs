@@ -22,7 +22,7 @@ pub fn project<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
     match layer {
         Linear::Panels(panels) => kernels::linear(x, panels, Then::Bias),
         #[cfg(feature = "cuda")]
-        Linear::Tensors { weight, bias } if gpu::nvidia::multiplies(&x) => gpu::nvidia::linear(x, weight, bias, false),
+        Linear::Tensors { weight, bias } if gpu::nvidia::multiplies(&x, weight) => gpu::nvidia::linear(x, weight, bias, false),
         Linear::Tensors { weight, bias } => linear(x, weight.clone(), Some(bias.clone())),
     }
 }
@@ -36,7 +36,7 @@ pub fn project_gelu(x: Tensor<3>, layer: &Linear) -> Tensor<3> {
     match layer {
         Linear::Panels(panels) => kernels::linear(x, panels, Then::BiasGelu),
         #[cfg(feature = "cuda")]
-        Linear::Tensors { weight, bias } if gpu::nvidia::multiplies(&x) => gpu::nvidia::linear(x, weight, bias, true),
+        Linear::Tensors { weight, bias } if gpu::nvidia::multiplies(&x, weight) => gpu::nvidia::linear(x, weight, bias, true),
         Linear::Tensors { .. } => gelu_tanh(project(x, layer)),
     }
 }
@@ -153,11 +153,11 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tens
         return kernels::attention(q, k, v, heads);
     }
     #[cfg(feature = "cuda")]
-    if gpu::nvidia::attends(&q, heads) {
+    if gpu::nvidia::attends([&q, &k, &v], heads) {
         return gpu::nvidia::attention(q, k, v, heads);
     }
     #[cfg(feature = "gpu")]
-    if gpu::serve(&q) && q.dtype() == burn::tensor::DType::F32 {
+    if gpu::attends([&q, &k, &v]) {
         return gpu::attention(q, k, v, heads);
     }
     let [b, n, d] = q.dims();

@@ -8,7 +8,7 @@ use cudarc::driver::sys::{self, *};
 use cudarc::nvrtc::result as nvrtc;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_void};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// Channels of a head that the kernel is written for.
 pub const HEAD_DIMS: [usize; 2] = [64, 128];
@@ -35,7 +35,7 @@ static KERNELS: LazyLock<Mutex<HashMap<(usize, usize), Kernel>>> = LazyLock::new
 /// Whether a device has the instructions of compute capability 9.0, which later ones have not.
 pub fn is_hopper(index: usize) -> bool {
     static MAJORS: LazyLock<Mutex<HashMap<usize, bool>>> = LazyLock::new(Mutex::default);
-    let mut majors = MAJORS.lock().expect("asking a device does not panic halfway");
+    let mut majors = MAJORS.lock().unwrap_or_else(PoisonError::into_inner);
     *majors.entry(index).or_insert_with(|| {
         let major = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
         // SAFETY: the driver answers for every device that it has given out.
@@ -117,7 +117,7 @@ fn tensor_map(at: u64, [channels, tokens, batch]: [usize; 3], pitch: usize) -> C
 }
 
 fn kernel(index: usize, head_dim: usize) -> Kernel {
-    let mut kernels = KERNELS.lock().expect("a kernel compiles");
+    let mut kernels = KERNELS.lock().unwrap_or_else(PoisonError::into_inner);
     *kernels.entry((index, head_dim)).or_insert_with(|| {
         beside::enter(index);
         let shared_bytes = (2 * ROWS * head_dim * (1 + 2 * STAGES) + 1024) as u32; // 1024 to align by

@@ -9,10 +9,22 @@ use cubecl_runtime::runtime::Runtime;
 use cudarc::driver::result::{self, DriverError, event, stream};
 use cudarc::driver::sys::{self, CUcontext, CUevent, CUevent_flags, CUstream};
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+/// The first CUDA whose driver has events of a whole context, as `cuDriverGetVersion` counts.
+const VERSION_MIN: i32 = 12_050;
+
+/// Whether the driver can order two streams so.
+pub fn is_possible() -> bool {
+    static POSSIBLE: LazyLock<bool> = LazyLock::new(|| {
+        let mut version = 0;
+        // SAFETY: the driver is loaded when a CUDA device was opened, and writes one number.
+        unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().is_ok() && version >= VERSION_MIN
+    });
+    *POSSIBLE
+}
 
 /// Our stream on one device.
-#[derive(Clone, Copy)]
 struct Lane {
     context: CUcontext,
     stream: CUstream,
@@ -40,7 +52,12 @@ impl Lane {
             ours: event::create(quick)?,
         })
     }
-    fn run(self, work: impl FnOnce(CUstream)) -> Result<(), DriverError> {
+    fn of(lanes: &mut HashMap<usize, Lane>, index: usize) -> &Lane {
+        lanes
+            .entry(index)
+            .or_insert_with(|| Lane::open(index).unwrap_or_else(|error| panic!("a CUDA stream: {error}")))
+    }
+    fn run(&self, work: impl FnOnce(CUstream)) -> Result<(), DriverError> {
         // SAFETY: handles that live as long as the program, on their own context.
         unsafe {
             result::ctx::set_current(self.context)?;
@@ -67,7 +84,8 @@ pub fn beside<const N: usize>(index: usize, tensors: [&CubeTensor; N], work: imp
         resource.unwrap_or_else(|error| panic!("a buffer on the GPU: {error}"))
     });
     let addresses = std::array::from_fn(|i| held[i].resource().ptr);
-    lane(index)
+    let mut lanes = lanes();
+    Lane::of(&mut lanes, index)
         .run(|stream| work(stream, addresses))
         .unwrap_or_else(|error| panic!("a launch on the GPU: {error}"));
 }
@@ -77,13 +95,12 @@ pub fn beside<const N: usize>(index: usize, tensors: [&CubeTensor; N], work: imp
 /// # Panics
 /// When the driver refuses.
 pub fn enter(index: usize) {
+    let context = Lane::of(&mut lanes(), index).context;
     // SAFETY: the context lives as long as the program.
-    unsafe { result::ctx::set_current(lane(index).context) }.unwrap_or_else(|error| panic!("a CUDA context: {error}"));
+    unsafe { result::ctx::set_current(context) }.unwrap_or_else(|error| panic!("a CUDA context: {error}"));
 }
 
-fn lane(index: usize) -> Lane {
-    let mut lanes = LANES.lock().expect("opening a lane does not panic halfway");
-    *lanes
-        .entry(index)
-        .or_insert_with(|| Lane::open(index).unwrap_or_else(|error| panic!("a CUDA stream: {error}")))
+/// One thread at a time, since a lane's events are used by every launch. They are whole even after a panic in one.
+fn lanes() -> MutexGuard<'static, HashMap<usize, Lane>> {
+    LANES.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,7 +10,7 @@ use cudarc::cublaslt::sys::*;
 use cudarc::driver::sys::CUstream;
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// Scratch memory of a product, in bytes: what NVIDIA advises for Hopper.
 const WORKSPACE_BYTES: usize = 32 << 20;
@@ -90,7 +90,7 @@ pub fn linear(x: CubeTensor, weight: CubeTensor, bias: CubeTensor, gelu: bool) -
         let aligned = |bytes: &&u32| addresses.iter().all(|at| at.is_multiple_of(**bytes as u64));
         let alignment_bytes = ALIGNMENT_BYTES.iter().find(aligned).copied().unwrap_or(2);
         let key = Key { alignment_bytes, ..key };
-        let mut blas = BLAS.lock().expect("no product panics halfway");
+        let mut blas = BLAS.lock().unwrap_or_else(PoisonError::into_inner);
         let blas = blas.entry(index).or_insert_with(Blas::open);
         blas.multiply(key, addresses, stream)
             .unwrap_or_else(|error| panic!("cuBLASLt: {error}"));

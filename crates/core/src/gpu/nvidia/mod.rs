@@ -53,16 +53,16 @@ impl Nvidia for CubeBackend {
     }
 }
 
-/// Whether [`linear`] takes this tensor.
-pub fn multiplies<const D: usize>(x: &Tensor<D>) -> bool {
-    let known = matches!(x.dtype(), DType::F32 | DType::F16 | DType::BF16);
+/// Whether [`linear`] takes this tensor and a layer of these weights.
+pub fn multiplies<const D: usize>(x: &Tensor<D>, weight: &Tensor<2>) -> bool {
+    let known = x.dtype() == weight.dtype() && matches!(x.dtype(), DType::F32 | DType::F16 | DType::BF16);
     known && cuda_index(x).is_some() && gemm::is_present()
 }
 
-/// Whether [`attention`] takes these queries.
-pub fn attends(q: &Tensor<3>, heads: usize) -> bool {
+/// Whether [`attention`] takes these queries, keys and values.
+pub fn attends([q, k, v]: [&Tensor<3>; 3], heads: usize) -> bool {
     let head_dim = q.dims()[2] / heads;
-    let known = q.dtype() == DType::BF16 && attention::HEAD_DIMS.contains(&head_dim);
+    let known = attention::HEAD_DIMS.contains(&head_dim) && [q, k, v].iter().all(|x| x.dtype() == DType::BF16);
     known && cuda_index(q).is_some_and(attention::is_hopper)
 }
 
@@ -78,14 +78,14 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tens
     Tensor::from_dispatch(<Dispatch as Nvidia>::hopper_attention(q, k, v, heads))
 }
 
-/// The number of the CUDA device that holds a tensor, without gradients.
+/// The number of the CUDA device that holds a tensor, without gradients, if its driver is new enough.
 fn cuda_index<const D: usize>(x: &Tensor<D>) -> Option<usize> {
     let device = x.device();
     if device.is_autodiff() {
         return None;
     }
     match device.as_dispatch() {
-        burn::backend::DispatchDevice::Cube(CubeDevice::Cuda(cuda)) => Some(cuda.index),
+        burn::backend::DispatchDevice::Cube(CubeDevice::Cuda(cuda)) => beside::is_possible().then_some(cuda.index),
         _ => None,
     }
 }
