@@ -22,7 +22,9 @@ pub fn project<const D: usize>(x: Tensor<D>, layer: &Linear) -> Tensor<D> {
     match layer {
         Linear::Panels(panels) => kernels::linear(x, panels, Then::Bias),
         #[cfg(feature = "cuda")]
-        Linear::Tensors { weight, bias } if gpu::nvidia::multiplies(&x, weight) => gpu::nvidia::linear(x, weight, bias, false),
+        Linear::Tensors { weight, bias } if gpu::nvidia::multiplies(&x, weight) => {
+            gpu::nvidia::linear(x, weight, bias, false)
+        }
         Linear::Tensors { weight, bias } => linear(x, weight.clone(), Some(bias.clone())),
     }
 }
@@ -36,7 +38,9 @@ pub fn project_gelu(x: Tensor<3>, layer: &Linear) -> Tensor<3> {
     match layer {
         Linear::Panels(panels) => kernels::linear(x, panels, Then::BiasGelu),
         #[cfg(feature = "cuda")]
-        Linear::Tensors { weight, bias } if gpu::nvidia::multiplies(&x, weight) => gpu::nvidia::linear(x, weight, bias, true),
+        Linear::Tensors { weight, bias } if gpu::nvidia::multiplies(&x, weight) => {
+            gpu::nvidia::linear(x, weight, bias, true)
+        }
         Linear::Tensors { .. } => gelu_tanh(project(x, layer)),
     }
 }
