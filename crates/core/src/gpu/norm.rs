@@ -8,7 +8,7 @@ use cubecl::prelude::*;
 
 /// Units that share a row at most.
 const UNITS_MAX: usize = 256;
-/// Rows that one unit of the grid takes after each other when there are many: graphics APIs bound the grid.
+/// Cubes at most, which take rows in turn: graphics APIs bound the grid.
 const CUBES_MAX: usize = 32_768;
 
 /// What is done to a row.
