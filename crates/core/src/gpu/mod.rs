@@ -12,7 +12,6 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, FloatDType, Tensor};
 use burn_cubecl::CubeBackend;
-use norm::{Kind, Rotary};
 
 /// Whether the kernels take this tensor: on a GPU, without gradients.
 pub fn serve<const D: usize>(x: &Tensor<D>) -> bool {
@@ -68,10 +67,10 @@ impl Kernels for CubeBackend {
         eps: f32,
         into: DType,
     ) -> FloatTensor<Self> {
-        norm::launch(x, scale, Kind::Layer { shift }, eps, into)
+        norm::launch(x, scale, Some(shift), None, eps, into)
     }
     fn rms_norm(x: FloatTensor<Self>, scale: FloatTensor<Self>, eps: f32, into: DType) -> FloatTensor<Self> {
-        norm::launch(x, scale, Kind::Rms { rotary: None }, eps, into)
+        norm::launch(x, scale, None, None, eps, into)
     }
     fn rms_rope(
         x: FloatTensor<Self>,
@@ -81,8 +80,7 @@ impl Kernels for CubeBackend {
         eps: f32,
         into: DType,
     ) -> FloatTensor<Self> {
-        let rotary = Some(Rotary { cos, sin });
-        norm::launch(x, scale, Kind::Rms { rotary }, eps, into)
+        norm::launch(x, scale, None, Some([cos, sin]), eps, into)
     }
     fn plain_attention(
         q: FloatTensor<Self>,

@@ -11,20 +11,6 @@ const UNITS_MAX: usize = 256;
 /// Cubes at most, which take rows in turn: graphics APIs bound the grid.
 const CUBES_MAX: usize = 32_768;
 
-/// What is done to a row.
-pub enum Kind {
-    /// `(x − mean)/√(var + eps)·scale + shift`
-    Layer { shift: CubeTensor },
-    /// `x/√(mean(x²) + eps)·scale`, then perhaps rotated
-    Rms { rotary: Option<Rotary> },
-}
-
-/// Cosines and sines of the angles of each token, `[1, n, 1, head_dim/2]` in f32.
-pub struct Rotary {
-    pub cos: CubeTensor,
-    pub sin: CubeTensor,
-}
-
 /// Sizes of a launch that are compiled in. Widths are in vectors.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Sizes {
@@ -84,13 +70,13 @@ fn norm_rows<I: Float, O: Float, N: Size, H: Size>(
     #[define(I, O)] _dtypes: [ElemType; 2],
 ) {
     let mut sums = Shared::new_slice(comptime!(sizes.units * rows_of_cube));
-    let cubes = CUBE_COUNT as usize;
+    let cubes = CUBE_COUNT;
     let rows = rows as usize;
     let rounds = rows.div_ceil(cubes * rows_of_cube);
     for round in 0..rounds {
         // Every unit passes every barrier: those past the end repeat the last row.
         let row = min(
-            (round * cubes + CUBE_POS as usize) * rows_of_cube + UNIT_POS_Y as usize,
+            (round * cubes + CUBE_POS) * rows_of_cube + UNIT_POS_Y as usize,
             rows - 1,
         );
         let first = row * sizes.width;
@@ -131,23 +117,33 @@ fn norm_rows<I: Float, O: Float, N: Size, H: Size>(
     }
 }
 
-/// `x` `[b, n, d]`, normed over groups of as many channels as `scale` has, in the dtype `into`.
-pub fn launch(x: CubeTensor, scale: CubeTensor, kind: Kind, eps: f32, into: DType) -> CubeTensor {
+/// `x` `[b, n, d]`, normed over groups of as many channels as `scale` has, in the dtype `into`: with a shift a layer norm,
+/// `(x − mean)/√(var + eps)·scale + shift`, without one an RMS norm, `x/√(mean(x²) + eps)·scale`. Then, with cosines and
+/// sines of the angles of each token, `[1, n, 1, head_dim/2]` in f32, its heads are rotated.
+pub fn launch(
+    x: CubeTensor,
+    scale: CubeTensor,
+    shift: Option<CubeTensor>,
+    rotary: Option<[CubeTensor; 2]>,
+    eps: f32,
+    into: DType,
+) -> CubeTensor {
     let (x, scale) = (into_contiguous(x), into_contiguous(scale));
     let shape = x.meta.shape().clone();
     let (tokens, d, channels) = (shape[1], shape[2], scale.meta.shape()[0]);
     let out = empty_device_contiguous_dtype(x.client.clone(), x.device.clone(), shape.clone(), into);
     // Vectors of 16 bytes; a vector of a table has half as many numbers.
-    let half_head = |rotary: &Rotary| *rotary.cos.meta.shape().last().expect("tables [1, n, 1, head_dim/2]");
+    let half_head = rotary.as_ref().map_or(0, |[cos, _]| cos.meta.shape()[3]);
     let divides = |n: usize, of: usize| of.is_multiple_of(n);
-    let (centred, half_head) = match &kind {
-        Kind::Layer { .. } => (true, 0),
-        Kind::Rms { rotary } => (false, rotary.as_ref().map_or(0, half_head)),
-    };
     let widest = 16 / x.dtype.size();
     let fits = |n: &usize| divides(*n, channels) && (half_head == 0 || divides(n / 2, half_head));
     let vector = std::iter::successors(Some(widest), |n| Some(n / 2)).find(|n| *n == 2 || fits(n));
-    let vector = vector.expect("heads have pairs of channels");
+    let vector = vector.expect("down to two");
+    assert!(
+        fits(&vector),
+        "{channels} channels, heads of {}: pairs of channels",
+        2 * half_head
+    );
     let width = channels / vector;
     let units = width.next_power_of_two().min(UNITS_MAX);
     let rows_of_cube = UNITS_MAX / units;
@@ -157,17 +153,11 @@ pub fn launch(x: CubeTensor, scale: CubeTensor, kind: Kind, eps: f32, into: DTyp
         units,
         rows_of_token: d / channels,
         half_head: half_head / (vector / 2),
-        centred,
+        centred: shift.is_some(),
     };
-    let (shift, rotary) = match kind {
-        Kind::Layer { shift } => (into_contiguous(shift), None),
-        Kind::Rms { rotary } => (scale.clone(), rotary),
-    };
-    // What a kind does not read still takes a place among the arguments.
-    let (cos, sin) = match rotary {
-        Some(Rotary { cos, sin }) => (into_contiguous(cos), into_contiguous(sin)),
-        None => (scale.clone(), scale.clone()),
-    };
+    // What a norm does not read still takes a place among the arguments.
+    let shift = shift.map_or_else(|| scale.clone(), into_contiguous);
+    let [cos, sin] = rotary.map_or_else(|| [scale.clone(), scale.clone()], |tables| tables.map(into_contiguous));
     let cubes = rows.div_ceil(rows_of_cube).min(CUBES_MAX);
     let dtypes = [x.dtype, into].map(burn::backend::cubecl::dtype_to_storage_type);
     // SAFETY: rows, widths and tables are those of the tensors; the kernel stays within them.
