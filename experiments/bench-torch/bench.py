@@ -50,7 +50,7 @@ BLOCK_S = config(1, 6, 64, 1536, 128, 384), (4, 32, 32), 10
 BLOCK_L = config(1, 12, 128, 8960, 512, 4096), (8, 32, 32), 1
 MINI = config(8, 6, 32, 768, 16, 64), (8, 16, 16), 10
 # name: (what is timed, dtype, sizes, latent frames × rows × columns, repetitions a round). In bf16 the rival runs under
-# autocast, whose attention is in bf16 as well; mixcache's is in f32.
+# autocast, attention too, as on our side; its norms, as ours, are in f32.
 CASES = {
     "block-s": ("block", "f32", *BLOCK_S),
     "block-l": ("block", "f32", *BLOCK_L),

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Distribution, FloatDType, Tensor};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use mixcache_core::device;
-use mixcache_core::kernels::{self, Then};
+use mixcache_core::kernels::{self, Products, Then};
 use mixcache_core::models::Chain;
 use mixcache_core::models::wan::{Wan, WanConfig};
 use mixcache_core::noise::noise;
@@ -51,11 +51,14 @@ fn kernels(criterion: &mut Criterion) {
         bencher.iter(|| kernels::linear(wide.clone(), &in_bf16, Then::Bias))
     });
     group.bench_function("attention 1024×1024", |bencher| {
-        bencher.iter(|| kernels::attention(x.clone(), x.clone(), x.clone(), HEADS))
+        bencher.iter(|| kernels::attention(x.clone(), x.clone(), x.clone(), HEADS, Products::F32))
+    });
+    group.bench_function("attention 1024×1024, products of bf16", |bencher| {
+        bencher.iter(|| kernels::attention(x.clone(), x.clone(), x.clone(), HEADS, Products::Bf16))
     });
     let text = random([1, TEXT, DIM], &device);
     group.bench_function("attention 1024×128", |bencher| {
-        bencher.iter(|| kernels::attention(x.clone(), text.clone(), text.clone(), HEADS))
+        bencher.iter(|| kernels::attention(x.clone(), text.clone(), text.clone(), HEADS, Products::F32))
     });
     group.bench_function("layer norm", |bencher| {
         bencher.iter(|| kernels::layer_norm(x.clone(), scale.clone(), shift.clone(), EPS))

@@ -67,8 +67,8 @@ pub fn describe(device: &Device) -> String {
     format!("{device:?}")
 }
 
-/// The dtype of the hidden states of a run in `dtype`. On a CPU bf16 is what linear layers multiply, weights and what
-/// meets them rounded in the kernel; states, norms and attention stay in f32.
+/// The dtype of the hidden states of a run in `dtype`. On a CPU bf16 is what linear layers and attention multiply,
+/// rounded in the kernels; states and norms stay in f32.
 pub fn states(device: &Device, dtype: FloatDType) -> FloatDType {
     match dtype {
         FloatDType::BF16 if *device == Device::flex() => FloatDType::F32,

@@ -1,6 +1,6 @@
 //! Linear layers as the back end multiplies by them fastest.
 
-use crate::kernels::{self, Panels};
+use crate::kernels::{self, Panels, Products};
 use crate::models::blocks::Movable;
 use burn::tensor::{Device, Tensor};
 
@@ -30,6 +30,13 @@ impl Linear {
         match fits.then(|| kernels::panels(&weight, &bias)).flatten() {
             Some(panels) => Linear::Panels(panels),
             None => Linear::Tensors { weight, bias },
+        }
+    }
+    /// What the layer's inputs and weights are rounded to in a kernel of the CPU; attention beside it goes by that too.
+    pub fn products(&self) -> Products {
+        match self {
+            Linear::Panels(panels) => panels.products(),
+            Linear::Tensors { .. } => Products::F32,
         }
     }
 }

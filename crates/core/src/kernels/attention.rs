@@ -3,16 +3,21 @@
 //! Online softmax as in FlashAttention (arXiv 2205.14135, algorithm 1): a running maximum and total per
 //! query, earlier sums rescaled when the maximum grows. Keys and values are first laid out in panels of
 //! one register tile's width; queries are read and results written where the heads lie side by side.
+//!
+//! Both products are of f32, or of numbers rounded to bf16, as in a linear layer: queries, keys, values and the weights
+//! of the values. Sums, maxima and totals are f32 in either case.
 
+use super::bf16;
 use super::isa::{Isa, dispatch};
 use super::lanes::{exp2, fold, mul_add};
-use super::tile::{self, DEPTH, Onto, multiply};
+use super::term::{Pack, Products, Term, copied};
+use super::tile::{self, DEPTH, Onto};
 use rayon::prelude::*;
 use std::f32::consts::LOG2_E;
 
 /// Queries a task works on at most: enough to use a block of keys several times before the next.
 const QUERIES_MAX: usize = 48;
-/// Numbers of the keys and values that are laid out at once, about what stays in the second-level cache; the other
+/// Terms of the keys and values that are laid out at once, about what stays in the second-level cache; the other
 /// heads come after.
 const PANELS: usize = 1 << 18;
 
@@ -31,7 +36,7 @@ pub struct Shape {
     pub head_dim: usize,
 }
 
-/// `softmax(q·kᵀ/√head_dim)·v` of every head.
+/// `softmax(q·kᵀ/√head_dim)·v` of every head, with these products.
 ///
 /// # Shapes
 /// - `q`: `[batch, queries, heads·head_dim]`; `k`, `v`: `[batch, keys, heads·head_dim]`
@@ -39,7 +44,16 @@ pub struct Shape {
 ///
 /// # Panics
 /// When a slice has another length, or there are no keys.
-pub fn attention(isa: Isa, q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
+pub fn attention(isa: Isa, products: Products, q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
+    match products {
+        Products::F32 => every_head(isa, copied, q, k, v, shape),
+        Products::Bf16 if isa.has_bf16() => every_head(isa, bf16::pair, q, k, v, shape),
+        Products::Bf16 => every_head(isa, bf16::round, q, k, v, shape),
+    }
+}
+
+/// [`attention`] of the terms that `pack` makes.
+fn every_head<T: Term>(isa: Isa, pack: Pack<T>, q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec<f32> {
     let Shape {
         batch,
         queries,
@@ -55,11 +69,11 @@ pub fn attention(isa: Isa, q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec
         "keys and values of {shape:?}"
     );
     let mut out = vec![0.0; q.len()];
-    let block = Block::new(isa, shape);
+    let block = Block::new(isa, pack, shape);
     let task = tile::task_rows(isa, queries, QUERIES_MAX) * d;
     let blocks = keys.div_ceil(block.keys);
     let heads_at_once = (PANELS / (blocks * block.len())).clamp(1, heads);
-    let mut panels = vec![0.0; heads_at_once * blocks * block.len()];
+    let mut panels = vec![T::default(); heads_at_once * blocks * block.len()];
     for b in 0..batch {
         let [k, v] = [k, v].map(|x| &x[b * keys * d..][..keys * d]);
         let (q, out) = (
@@ -85,43 +99,80 @@ pub fn attention(isa: Isa, q: &[f32], k: &[f32], v: &[f32], shape: Shape) -> Vec
 }
 
 /// Keys whose scores are held at once, with their values, laid out in panels of one tile's width.
-struct Block {
+struct Block<T> {
     isa: Isa,
+    pack: Pack<T>,
     shape: Shape,
     tile: tile::Size,
     keys: usize,
 }
 
-impl Block {
-    fn new(isa: Isa, shape: Shape) -> Block {
+impl<T: Term> Block<T> {
+    fn new(isa: Isa, pack: Pack<T>, shape: Shape) -> Block<T> {
         let tile = tile::size(isa);
         let keys = DEPTH.min(shape.keys.next_multiple_of(tile.columns));
-        Block { isa, shape, tile, keys }
+        Block {
+            isa,
+            pack,
+            shape,
+            tile,
+            keys,
+        }
     }
-    /// Numbers of the keys, `[panel, channel, key]`.
+    /// Terms of a key or a query.
+    fn head_terms(&self) -> usize {
+        self.shape.head_dim.div_ceil(T::NUMBERS)
+    }
+    /// Terms of the keys, `[panel, term of the channels, key]`.
     fn keys_len(&self) -> usize {
-        self.keys * self.shape.head_dim
+        self.keys * self.head_terms()
     }
-    /// Numbers of the keys, and of the values, `[panel, key, channel]`.
+    /// Terms of the keys, and of the values, `[panel, term of the keys, channel]`.
     fn len(&self) -> usize {
-        self.keys_len() + self.keys * self.shape.head_dim.next_multiple_of(self.tile.columns)
+        self.keys_len() + self.keys / T::NUMBERS * self.shape.head_dim.next_multiple_of(self.tile.columns)
     }
     /// Lays out one head, the channels from `channel`, of up to a block of keys and values `[key, heads·head_dim]`.
-    fn lay_out(&self, k: &[f32], v: &[f32], channel: usize, panels: &mut [f32]) {
+    fn lay_out(&self, k: &[f32], v: &[f32], channel: usize, panels: &mut [T]) {
         let Shape { heads, head_dim, .. } = self.shape;
         let (d, width) = (heads * head_dim, self.tile.columns);
         if k.len() < self.keys * d {
-            panels.fill(0.0);
+            panels.fill(T::default());
         }
         let (keys, values) = panels.split_at_mut(self.keys_len());
-        for (k, panel) in k.chunks(width * d).zip(keys.chunks_exact_mut(width * head_dim)) {
-            transpose(self.isa, &k[channel..], d, panel, width);
-        }
-        for (j, row) in v.chunks_exact(d).enumerate() {
-            for (p, x) in row[channel..][..head_dim].chunks(width).enumerate() {
-                values[(p * self.keys + j) * width..][..x.len()].copy_from_slice(x);
+        let mut channels = vec![0.0; head_dim * width]; // [channel, key]
+        for (k, panel) in k
+            .chunks(width * d)
+            .zip(keys.chunks_exact_mut(width * self.head_terms()))
+        {
+            let count = k.len() / d;
+            transpose(
+                self.isa,
+                &k[channel..][..(count - 1) * d + head_dim],
+                d,
+                &mut channels,
+                width,
+            );
+            for (rows, terms) in channels.chunks(T::NUMBERS * width).zip(panel.chunks_exact_mut(width)) {
+                self.join(rows.chunks(width).map(|row| &row[..count]), terms);
             }
         }
+        for (j, rows) in v.chunks(T::NUMBERS * d).enumerate() {
+            for (p, from) in (0..head_dim).step_by(width).enumerate() {
+                let columns = channel + from..channel + head_dim.min(from + width);
+                let terms = &mut values[(p * self.keys / T::NUMBERS + j) * width..][..width];
+                self.join(rows.chunks(d).map(|row| &row[columns.clone()]), terms);
+            }
+        }
+    }
+    /// Terms of one number of each row; zeros where a row ends, or there are fewer than a term has numbers.
+    fn join<'a>(&self, rows: impl Iterator<Item = &'a [f32]>, terms: &mut [T]) {
+        let mut numbers = [0.0; 2 * tile::COLUMNS_MAX];
+        for (i, row) in rows.enumerate() {
+            for (term, x) in numbers.chunks_exact_mut(T::NUMBERS).zip(row) {
+                term[i] = *x;
+            }
+        }
+        (self.pack)(self.isa, &numbers[..terms.len() * T::NUMBERS], terms);
     }
 }
 
@@ -154,58 +205,75 @@ fn columns(x: &[f32], from: usize, out: &mut [f32], to: usize) {
     }
 }
 
-/// Queries that share a tile, and what is known of their results.
+/// Queries that share a tile.
 #[derive(Clone)]
-struct Group {
-    query: Vec<[f32; DEPTH]>, // [depth block of head_dim, row]; anything where there is none
-    sums: Vec<f32>,           // [row, head_dim in whole panels]
-    largest: Vec<f32>,        // [row] score
-    total: Vec<f32>,          // [row] of e^(score − largest)
+struct Group<T> {
+    query: Vec<[T; DEPTH]>, // [depth block of the head's terms, row]; anything where there is none
+    results: Results,
+}
+
+/// What is known of their results.
+#[derive(Clone)]
+struct Results {
+    sums: Vec<f32>,    // [row, head_dim in whole panels]
+    largest: Vec<f32>, // [row] score
+    total: Vec<f32>,   // [row] of e^(score − largest)
 }
 
 /// The queries of a task.
-struct Task<'a> {
-    block: &'a Block,
-    groups: Vec<Group>,
+struct Task<'a, T> {
+    block: &'a Block<T>,
+    groups: Vec<Group<T>>,
     scores: Vec<[f32; DEPTH]>, // [row]
+    weights: Vec<[T; DEPTH]>,  // [row] of the values
 }
 
-impl Task<'_> {
-    fn new<'a>(block: &'a Block, q: &[f32]) -> Task<'a> {
+impl<T: Term> Task<'_, T> {
+    fn new<'a>(block: &'a Block<T>, q: &[f32]) -> Task<'a, T> {
         let Shape { heads, head_dim, .. } = block.shape;
         let tile::Size { rows, columns } = block.tile;
-        let group = Group {
-            query: vec![[0.0; DEPTH]; head_dim.div_ceil(DEPTH) * rows],
+        let results = Results {
             sums: vec![0.0; rows * head_dim.next_multiple_of(columns)],
             largest: vec![0.0; rows],
             total: vec![0.0; rows],
+        };
+        let group = Group {
+            query: vec![[T::default(); DEPTH]; block.head_terms().div_ceil(DEPTH) * rows],
+            results,
         };
         Task {
             block,
             groups: vec![group; q.len().div_ceil(rows * heads * head_dim)],
             scores: vec![[0.0; DEPTH]; rows],
+            weights: vec![[T::default(); DEPTH]; rows],
         }
     }
     /// One head of the queries.
-    fn attend(&mut self, q: &[f32], panels: &[f32], head: usize, out: &mut [f32]) {
+    fn attend(&mut self, q: &[f32], panels: &[T], head: usize, out: &mut [f32]) {
         let &Block {
             isa,
+            pack,
             shape,
             tile: tile::Size { rows, columns },
             ..
         } = self.block;
         let Shape { heads, head_dim, .. } = shape;
-        let Task { block, groups, scores } = self;
+        let Task {
+            block,
+            groups,
+            scores,
+            weights,
+        } = self;
         let d = heads * head_dim;
         let width = head_dim.next_multiple_of(columns);
         for (group, q) in groups.iter_mut().zip(q.chunks(rows * d)) {
             for (i, q) in q.chunks_exact(d).enumerate() {
-                for (k, q) in q[head * head_dim..][..head_dim].chunks(DEPTH).enumerate() {
-                    group.query[k * rows + i][..q.len()].copy_from_slice(q);
+                for (k, q) in q[head * head_dim..][..head_dim].chunks(DEPTH * T::NUMBERS).enumerate() {
+                    pack(isa, q, &mut group.query[k * rows + i][..q.len().div_ceil(T::NUMBERS)]);
                 }
             }
-            group.largest.fill(f32::MIN);
-            group.total.fill(0.0);
+            group.results.largest.fill(f32::MIN);
+            group.results.total.fill(0.0);
         }
         for (i, panels) in panels.chunks_exact(block.len()).enumerate() {
             let real = block.keys.min(shape.keys - i * block.keys);
@@ -213,25 +281,30 @@ impl Task<'_> {
             let first = if i == 0 { Onto::Nothing } else { Onto::Sums };
             let (keys, values) = panels.split_at(block.keys_len());
             for group in groups.iter_mut() {
-                for (p, panel) in keys.chunks_exact(columns * head_dim).take(padded / columns).enumerate() {
+                let panels = keys.chunks_exact(columns * block.head_terms());
+                for (p, panel) in panels.take(padded / columns).enumerate() {
                     let mut onto = Onto::Nothing;
                     for (query, panel) in group.query.chunks_exact(rows).zip(panel.chunks(DEPTH * columns)) {
                         let tile = &mut scores.as_flattened_mut()[p * columns..];
-                        multiply(isa, query, panel, onto, tile, DEPTH);
+                        T::multiply(isa, query, panel, onto, tile, DEPTH);
                         onto = Onto::Sums;
                     }
                 }
-                weigh(isa, group, scores, real, padded, LOG2_E / (head_dim as f32).sqrt());
-                for (p, panel) in values.chunks_exact(block.keys * columns).enumerate() {
-                    let panel = &panel[..padded * columns];
-                    multiply(isa, scores, panel, first, &mut group.sums[p * columns..], width);
+                let (results, scale) = (&mut group.results, LOG2_E / (head_dim as f32).sqrt());
+                weigh(isa, results, scores, real, padded, scale);
+                for (scores, weights) in scores.iter().zip(weights.iter_mut()) {
+                    pack(isa, &scores[..padded], &mut weights[..padded / T::NUMBERS]);
+                }
+                for (p, panel) in values.chunks_exact(block.keys / T::NUMBERS * columns).enumerate() {
+                    let panel = &panel[..padded / T::NUMBERS * columns];
+                    T::multiply(isa, weights, panel, first, &mut results.sums[p * columns..], width);
                 }
             }
         }
         for (group, out) in groups.iter().zip(out.chunks_mut(rows * d)) {
             for (i, out) in out.chunks_exact_mut(d).enumerate() {
                 let out = &mut out[head * head_dim..][..head_dim];
-                divide(isa, &group.sums[i * width..], group.total[i], out);
+                divide(isa, &group.results.sums[i * width..], group.results.total[i], out);
             }
         }
     }
@@ -239,25 +312,25 @@ impl Task<'_> {
 
 dispatch!(
     /// Turns the scores of a block into `2^(scale·(score − largest))`, zero past the `real` ones, brings the
-    /// group's maxima and totals up to date, and shrinks its sums by as much as the maxima have grown.
-    fn weigh(group: &mut Group, scores: &mut [[f32; DEPTH]], real: usize, padded: usize, scale: f32) {
+    /// maxima and totals up to date, and shrinks the sums by as much as the maxima have grown.
+    fn weigh(results: &mut Results, scores: &mut [[f32; DEPTH]], real: usize, padded: usize, scale: f32) {
         softmax::<32, true>, softmax::<16, true>, softmax::<8, false>
     }
 );
 
 #[inline(always)]
 fn softmax<const W: usize, const FMA: bool>(
-    group: &mut Group,
+    results: &mut Results,
     scores: &mut [[f32; DEPTH]],
     real: usize,
     padded: usize,
     scale: f32,
 ) {
-    let width = group.sums.len() / scores.len();
+    let width = results.sums.len() / scores.len();
     for (i, scores) in scores.iter_mut().enumerate() {
         scores[real..padded].fill(f32::MIN);
         let scores = scores[..padded].as_chunks_mut::<W>().0;
-        let mut largest = [group.largest[i]; W];
+        let mut largest = [results.largest[i]; W];
         for scores in &*scores {
             for c in 0..W {
                 largest[c] = if scores[c] > largest[c] { scores[c] } else { largest[c] };
@@ -272,10 +345,10 @@ fn softmax<const W: usize, const FMA: bool>(
                 total[c] += scores[c];
             }
         }
-        let grown = exp2::<FMA>(scale * (group.largest[i] - largest));
-        group.largest[i] = largest;
-        group.total[i] = group.total[i] * grown + fold(total, |a, b| a + b);
-        for sum in &mut group.sums[i * width..][..width] {
+        let grown = exp2::<FMA>(scale * (results.largest[i] - largest));
+        results.largest[i] = largest;
+        results.total[i] = results.total[i] * grown + fold(total, |a, b| a + b);
+        for sum in &mut results.sums[i * width..][..width] {
             *sum *= grown;
         }
     }
@@ -357,7 +430,7 @@ mod tests {
         for (shape, x) in SHAPES.map(inputs) {
             let expected = reference(&x, shape);
             for isa in Isa::available() {
-                let ours = attention(isa, &x[0], &x[1], &x[2], shape);
+                let ours = attention(isa, Products::F32, &x[0], &x[1], &x[2], shape);
                 let error = ours
                     .iter()
                     .zip(&expected)
@@ -374,7 +447,7 @@ mod tests {
         let (shape, [q, _, v]) = inputs([1, 3, 300, 1, 4]);
         let k = vec![50.0; v.len()]; // scores of hundreds: only differences may reach the exponential
         for isa in Isa::available() {
-            let out = attention(isa, &q, &k, &v, shape);
+            let out = attention(isa, Products::F32, &q, &k, &v, shape);
             for (c, out) in out.iter().take(4).enumerate() {
                 let mean = v.iter().skip(c).step_by(4).map(|x| *x as f64).sum::<f64>() / 300.0;
                 assert!((*out as f64 - mean).abs() < 1e-6, "{isa:?}"); // rounding of a sum of 300
@@ -383,9 +456,27 @@ mod tests {
     }
 
     #[test]
+    fn in_bf16_attention_is_that_of_rounded_numbers_and_rounded_weights() {
+        for (shape, x) in SHAPES.map(inputs) {
+            let rounded = x.each_ref().map(|x| x.iter().map(|x| bf16::rounded(*x)).collect());
+            let expected = reference(&rounded, shape);
+            for isa in Isa::available() {
+                let ours = attention(isa, Products::Bf16, &x[0], &x[1], &x[2], shape);
+                let errors = ours.iter().zip(&expected).map(|(a, b)| (*a as f64 - b).abs());
+                // A weight of the values is off by a 256th of itself at most, the values are at most 1, and the weights
+                // add up to 1; without rounding the weights the error is below 2e-6, as in f32.
+                let error = errors.fold(0.0, f64::max);
+                assert!(error < 1.0 / 256.0, "{isa:?}, {shape:?}: {error:e}");
+            }
+        }
+    }
+
+    #[test]
     fn threads_change_no_bit() {
         let (shape, [q, k, v]) = inputs([2, 3 * QUERIES_MAX + 5, 270, 3, 32]);
-        let run = |threads| at_threads(threads, || attention(Isa::best(), &q, &k, &v, shape));
-        assert_eq!(run(1), run(3));
+        for products in [Products::F32, Products::Bf16] {
+            let run = |threads| at_threads(threads, || attention(Isa::best(), products, &q, &k, &v, shape));
+            assert_eq!(run(1), run(3), "{products:?}");
+        }
     }
 }

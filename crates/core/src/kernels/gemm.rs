@@ -8,6 +8,7 @@ use super::bf16::{self, Pair};
 use super::filled;
 use super::gelu::gelu;
 use super::isa::{Isa, dispatch};
+use super::term::{Pack, Products, Term, copied};
 use super::tile::{self, DEPTH, Onto};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -29,15 +30,6 @@ thread_local! {
     static ROWS_OF_PAIRS: Rows<Pair> = const { RefCell::new(Vec::new()) };
 }
 
-/// What the numbers of a product are rounded to before they meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Products {
-    /// Nothing.
-    F32,
-    /// 8 bits of precision.
-    Bf16,
-}
-
 /// Weights and bias of a linear layer, laid out in panels of one tile's width.
 #[derive(Clone, Debug)]
 pub struct Panels {
@@ -56,29 +48,17 @@ enum Weight {
     Pairs(Vec<Pair>),
 }
 
-/// What a tile multiplies.
-trait Term: Copy + Default + Sync + 'static {
-    /// Inputs in a term.
-    const INPUTS: usize;
+/// A term of the rows that are multiplied.
+trait Input: Term {
     const ROWS: &LocalKey<Rows<Self>>;
-    /// As [`tile::multiply`].
-    fn multiply(isa: Isa, left: &[[Self; DEPTH]], right: &[Self], onto: Onto, tile: &mut [f32], stride: usize);
 }
 
-impl Term for f32 {
-    const INPUTS: usize = 1;
+impl Input for f32 {
     const ROWS: &LocalKey<Rows<f32>> = &ROWS;
-    fn multiply(isa: Isa, left: &[[f32; DEPTH]], right: &[f32], onto: Onto, tile: &mut [f32], stride: usize) {
-        tile::multiply(isa, left, right, onto, tile, stride);
-    }
 }
 
-impl Term for Pair {
-    const INPUTS: usize = 2;
+impl Input for Pair {
     const ROWS: &LocalKey<Rows<Pair>> = &ROWS_OF_PAIRS;
-    fn multiply(isa: Isa, left: &[[Pair; DEPTH]], right: &[Pair], onto: Onto, tile: &mut [f32], stride: usize) {
-        tile::multiply_pairs(isa, left, right, onto, tile, stride);
-    }
 }
 
 /// What follows the product.
@@ -123,6 +103,10 @@ impl Panels {
             bias,
         }
     }
+    /// What its numbers are rounded to.
+    pub fn products(&self) -> Products {
+        self.products
+    }
     /// Width of what goes in.
     pub fn inputs(&self) -> usize {
         self.inputs
@@ -164,22 +148,14 @@ fn laid_out<const N: usize, T: Copy + Default + Send>(
 /// When rows are not whole.
 pub fn linear(x: &[f32], panels: &Panels, then: Then) -> Vec<f32> {
     match (&panels.weight, panels.products) {
-        (Weight::Single(weight), Products::F32) => {
-            product(x, panels, weight, |_, row, to| to.copy_from_slice(row), then)
-        }
+        (Weight::Single(weight), Products::F32) => product(x, panels, weight, copied, then),
         (Weight::Single(weight), Products::Bf16) => product(x, panels, weight, bf16::round, then),
         (Weight::Pairs(weight), _) => product(x, panels, weight, bf16::pair, then),
     }
 }
 
 /// [`linear`] with the weights of `panels`; `pack` makes terms of inputs.
-fn product<T: Term>(
-    x: &[f32],
-    panels: &Panels,
-    weight: &[T],
-    pack: impl Fn(Isa, &[f32], &mut [T]) + Sync,
-    then: Then,
-) -> Vec<f32> {
+fn product<T: Input>(x: &[f32], panels: &Panels, weight: &[T], pack: Pack<T>, then: Then) -> Vec<f32> {
     let &Panels {
         isa, inputs, outputs, ..
     } = panels;
@@ -192,11 +168,11 @@ fn product<T: Term>(
             let x = &x[task * task_rows * inputs..][..out.len() / outputs * inputs];
             T::ROWS.with_borrow_mut(|left| {
                 let rows = (x.len() / inputs).next_multiple_of(tile::size(isa).rows);
-                let pieces = inputs.div_ceil(DEPTH * T::INPUTS);
+                let pieces = inputs.div_ceil(DEPTH * T::NUMBERS);
                 left.resize(left.len().max(pieces * rows), [T::default(); DEPTH]);
                 for (i, row) in x.chunks_exact(inputs).enumerate() {
-                    for (k, part) in row.chunks(DEPTH * T::INPUTS).enumerate() {
-                        pack(isa, part, &mut left[k * rows + i][..part.len().div_ceil(T::INPUTS)]);
+                    for (k, part) in row.chunks(DEPTH * T::NUMBERS).enumerate() {
+                        pack(isa, part, &mut left[k * rows + i][..part.len().div_ceil(T::NUMBERS)]);
                     }
                 }
                 some_rows(&left[..pieces * rows], rows, panels, weight, then, out);
@@ -218,7 +194,7 @@ fn some_rows<T: Term>(
         isa, inputs, outputs, ..
     } = panels;
     let size = tile::size(isa);
-    let panel_len = inputs.div_ceil(T::INPUTS) * size.columns;
+    let panel_len = inputs.div_ceil(T::NUMBERS) * size.columns;
     let mut sums = vec![0.0; PANELS * rows * size.columns]; // [panel, row, column]
     for (i, weights) in weight.chunks(PANELS * panel_len).enumerate() {
         let mut onto = Onto::Nothing;

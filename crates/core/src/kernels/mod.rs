@@ -18,9 +18,11 @@ pub mod isa;
 mod lanes;
 mod norm;
 mod rms_rope;
+mod term;
 mod tile;
 
-pub use gemm::{Panels, Products, Then};
+pub use gemm::{Panels, Then};
+pub use term::Products;
 
 use attention::Shape;
 use burn::backend::tensor::FloatTensor;
@@ -102,8 +104,8 @@ pub fn add_gated(x: Tensor<3>, y: Tensor<3>, gate: Option<Tensor<1>>) -> Tensor<
     Tensor::from_primitive::<Flex>(x)
 }
 
-/// Softmax attention, `q` `[b, n, d]` to `k`, `v` `[b, m, d]`.
-pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
+/// Softmax attention, `q` `[b, n, d]` to `k`, `v` `[b, m, d]`, with these products.
+pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, products: Products) -> Tensor<3> {
     let ([batch, queries, d], keys) = (q.dims(), k.dims()[1]);
     let (q, k, v) = (dense(q), dense(k), dense(v));
     let shape = Shape {
@@ -113,7 +115,7 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tens
         heads,
         head_dim: d / heads,
     };
-    let out = attention::attention(Isa::best(), slice(&q), slice(&k), slice(&v), shape);
+    let out = attention::attention(Isa::best(), products, slice(&q), slice(&k), slice(&v), shape);
     tensor(out, [batch, queries, d])
 }
 

@@ -11,6 +11,9 @@ use super::isa::{Isa, Tier};
 /// stays in the second-level cache while several tiles use it.
 pub const DEPTH: usize = 256;
 
+/// Columns of the widest tile.
+pub const COLUMNS_MAX: usize = 32;
+
 /// Rows and columns.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
@@ -22,7 +25,7 @@ pub struct Size {
 pub fn size(isa: Isa) -> Size {
     let (rows, columns) = match isa.tier() {
         #[cfg(target_arch = "x86_64")]
-        Tier::Avx512Bf16 | Tier::Avx512 => (12, 32),
+        Tier::Avx512Bf16 | Tier::Avx512 => (12, COLUMNS_MAX),
         #[cfg(target_arch = "x86_64")]
         Tier::Avx2 => (6, 16),
         Tier::Portable => (4, 8),

@@ -6,7 +6,7 @@
 
 #[cfg(feature = "gpu")]
 use crate::gpu;
-use crate::kernels::{self, Then};
+use crate::kernels::{self, Products, Then};
 use crate::linear::Linear;
 use burn::tensor::activation::sigmoid;
 use burn::tensor::module::{attention as fused_attention, layer_norm, linear};
@@ -147,14 +147,15 @@ pub fn rotate(x: Tensor<3>, rotary: &[Tensor<4>; 2]) -> Tensor<3> {
     Tensor::stack::<5>(turned.into(), 4).reshape([b, n, d])
 }
 
-/// Softmax attention of all queries to all keys, no mask.
+/// Softmax attention of all queries to all keys, no mask; `products` are those of a CPU, elsewhere the dtype of the
+/// tensors decides.
 ///
 /// # Shapes
 /// - `q`: `[b, n, d]`; `k`, `v`: `[b, m, d]`
 /// - output: `[b, n, d]`
-pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
+pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, products: Products) -> Tensor<3> {
     if kernels::serve(&q) {
-        return kernels::attention(q, k, v, heads);
+        return kernels::attention(q, k, v, heads, products);
     }
     #[cfg(feature = "cuda")]
     if gpu::nvidia::attends([&q, &k, &v], heads) {

@@ -3,6 +3,7 @@
 
 use super::{Case, Finding};
 use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+use mixcache_core::kernels::Products;
 use mixcache_core::linear::Linear;
 use mixcache_core::models::ops;
 use mixcache_core::noise::noise;
@@ -131,7 +132,7 @@ fn attention(case: &mut Case, name: &str, draw: &Draw, tolerance: f64) {
         case.both(format!("attention {size}"), tolerance, |device| {
             let q = draw.on(device, 9, [b, queries, d]);
             let [k, v] = [10, 11].map(|seed| draw.on(device, seed, [b, keys, d]));
-            ops::attention(q, k, v, heads)
+            ops::attention(q, k, v, heads, Products::F32)
         });
     }
 }

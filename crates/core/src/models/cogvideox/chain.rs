@@ -153,7 +153,9 @@ impl CogVideoXChain<'_> {
         let [q, k, v] = [0, 1, 2].map(|i| project(x.clone(), &block.qkv[i]));
         let turned = |x, affine| rotate(head_norm(x, affine), &self.rotary).cast(self.cogvideox.dtype);
         let (q, k) = (turned(q, &block.norm_q), turned(k, &block.norm_k));
-        project(attention(q, k, v, self.cogvideox.config.heads), &block.attn_out)
+        let products = block.attn_out.products();
+        let mixed = attention(q, k, v, self.cogvideox.config.heads, products);
+        project(mixed, &block.attn_out)
     }
     fn feed_forward(&self, block: &Block, hidden: &Hidden, ctx: &CogVideoXCtx) -> Tensor<3> {
         let [first, second] = &block.mlp;

@@ -170,7 +170,8 @@ impl HunyuanChain<'_> {
             .zip(text)
             .map(|(video, text)| Tensor::cat(vec![video, text], 1));
         let mut next = || all.next().expect("queries, keys, values");
-        let mixed = attention(next(), next(), next(), self.hunyuan.config.heads);
+        let products = block.video.attn_out.products();
+        let mixed = attention(next(), next(), next(), self.hunyuan.config.heads, products);
         let [video, text] = self.apart(mixed);
         self.together([
             project(video, &block.video.attn_out),
@@ -188,7 +189,9 @@ impl HunyuanChain<'_> {
     fn fused(&self, block: &Single, hidden: &Hidden, ctx: &HunyuanCtx) -> Hidden {
         let x = self.enter(&hidden.tokens, &block.modulation, ctx);
         let [q, k, v] = self.qkv(x.clone(), &block.heads, Some(&ctx.rotary));
-        let mixed = project(attention(q, k, v, self.hunyuan.config.heads), &block.attn_out);
+        let products = block.attn_out.products();
+        let mixed = attention(q, k, v, self.hunyuan.config.heads, products);
+        let mixed = project(mixed, &block.attn_out);
         self.hidden(mixed + project(project_gelu(x, &block.mlp), &block.mlp_out))
     }
     /// Gates and sums of both streams of a double block.

@@ -73,7 +73,10 @@ impl Refiner {
         let [q, k, v] = [0, 1, 2].map(|i| project(y.clone(), &block.qkv[i]));
         let x = add_gated(
             x,
-            project(attention(q, k, v, self.heads), &block.attn_out),
+            project(
+                attention(q, k, v, self.heads, block.attn_out.products()),
+                &block.attn_out,
+            ),
             Some(attn_gate),
         );
         let [first, second] = &block.mlp;

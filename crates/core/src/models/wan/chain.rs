@@ -130,7 +130,7 @@ impl WanChain<'_> {
         let (eps, dtype) = (self.wan.config.eps, self.wan.dtype);
         let turned = |layer, scale| rms_rotate(project(x.clone(), layer), scale, &self.rotary, eps, dtype);
         let (q, k) = (turned(q, norm_q), turned(k, norm_k));
-        project(attention(q, k, project(x, v), self.wan.config.heads), o)
+        project(attention(q, k, project(x, v), self.wan.config.heads, o.products()), o)
     }
     fn cross_attention(&self, block: &Block, x: &Tensor<3>, ctx: &WanCtx) -> Tensor<3> {
         let [scale, shift] = block.cross_norm.clone();
@@ -147,7 +147,10 @@ impl WanChain<'_> {
         let text = ctx.text.clone();
         let q = rms_norm(project(x, q), norm_q, eps, dtype);
         let k = rms_norm(project(text.clone(), k), norm_k, eps, dtype);
-        project(attention(q, k, project(text, v), self.wan.config.heads), o)
+        project(
+            attention(q, k, project(text, v), self.wan.config.heads, o.products()),
+            o,
+        )
     }
     /// The signal at each of these timesteps, `[timesteps, width]`.
     pub(super) fn time_rows(&self, signal: TimeSignal, timesteps: &[f32]) -> Tensor<2> {

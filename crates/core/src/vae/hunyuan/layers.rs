@@ -84,7 +84,7 @@ impl Attention {
         let frames = (0..t).map(|i| {
             let (from, len) = (i * h * w, h * w);
             let [k, v] = [&k, &v].map(|x| x.clone().narrow(1, 0, from + len));
-            attention(q.clone().narrow(1, from, len), k, v, 1)
+            attention(q.clone().narrow(1, from, len), k, v, 1, self.out.products())
         });
         let mixed = project(Tensor::cat(frames.collect(), 1), &self.out);
         x + mixed.reshape([b, t, h, w, c]).permute([0, 4, 1, 2, 3])

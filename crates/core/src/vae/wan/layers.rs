@@ -118,7 +118,7 @@ impl Attention {
         let pixels = self.norm.forward(x.clone()).permute([0, 2, 3, 4, 1]);
         let qkv = project(pixels.reshape([b * t, h * w, c]), &self.qkv);
         let [q, k, v] = [0, 1, 2].map(|i| qkv.clone().narrow(2, i * c, c));
-        let mixed = project(attention(q, k, v, 1), &self.out);
+        let mixed = project(attention(q, k, v, 1, self.out.products()), &self.out);
         x + mixed.reshape([b, t, h, w, c]).permute([0, 4, 1, 2, 3])
     }
 }
