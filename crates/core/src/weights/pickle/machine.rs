@@ -2,7 +2,7 @@
 //! instructions that make objects. Values stand in one list and name each other by their places in it, so what a pickle
 //! uses twice is there once, and no nesting is too deep.
 
-use super::calls::{Global, Storage, View};
+use super::describe::{Global, Storage, View};
 use std::collections::HashMap;
 
 /// Place of a value.
@@ -63,15 +63,15 @@ pub fn run(program: &[u8]) -> Result<Pickle, String> {
 }
 
 #[derive(Default)]
-struct Machine<'a> {
+pub(super) struct Machine<'a> {
     rest: &'a [u8],
-    nodes: Vec<Node>,
-    stack: Vec<Id>,
+    pub nodes: Vec<Node>,
+    pub stack: Vec<Id>,
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
 }
 
-type Step<T = ()> = Result<T, String>;
+pub(super) type Step<T = ()> = Result<T, String>;
 
 impl<'a> Machine<'a> {
     /// One instruction; true after the last. Those of protocol 2, which `torch.save` writes, and what of protocol 4
@@ -178,11 +178,11 @@ impl<'a> Machine<'a> {
         let line = self.take(len + 1)?;
         Ok(String::from_utf8_lossy(&line[..len]).into_owned())
     }
-    fn push(&mut self, node: Node) {
+    pub fn push(&mut self, node: Node) {
         self.stack.push(self.nodes.len());
         self.nodes.push(node);
     }
-    fn pop(&mut self) -> Step<Id> {
+    pub fn pop(&mut self) -> Step<Id> {
         self.stack.pop().ok_or_else(broken)
     }
     fn last(&mut self, count: usize) -> Step<Vec<Id>> {
@@ -241,84 +241,19 @@ impl<'a> Machine<'a> {
         }
         Ok(())
     }
-    /// `("storage", kind, key, where it was, length)`.
-    fn storage(&mut self) -> Step {
-        let id = self.pop()?;
-        let [_, kind, key, _, len] = *self.items(id)? else {
-            return Err(broken());
-        };
-        let Node::Global(Global::Storage(dtype)) = self.nodes[kind] else {
-            return Err(broken());
-        };
-        let (key, len) = (self.as_text(key)?.to_string(), self.as_size(len)?);
-        self.push(Node::Storage(Storage { key, dtype, len }));
-        Ok(())
-    }
-    fn call(&mut self) -> Step {
-        let (given, called) = (self.pop()?, self.pop()?);
-        let Node::Global(global) = self.nodes[called] else {
-            return Err(broken());
-        };
-        let given = self.items(given)?.to_vec();
-        let made = match (global, &given[..]) {
-            (Global::OrderedDict, []) => Node::Dict(vec![]),
-            (Global::OrderedDict, [pairs]) => {
-                let pairs = self.items(*pairs)?.iter().map(|pair| match *self.items(*pair)? {
-                    [key, value] => Ok((key, value)),
-                    _ => Err(broken()),
-                });
-                Node::Dict(pairs.collect::<Step<_>>()?)
-            }
-            (Global::Size, [sizes]) => Node::Tuple(self.items(*sizes)?.to_vec()),
-            (Global::Parameter, [tensor, ..]) if matches!(self.nodes[*tensor], Node::Tensor(_)) => {
-                self.stack.push(*tensor);
-                return Ok(());
-            }
-            (Global::Tensor, [storage, offset, shape, strides, ..]) => {
-                self.view([*storage, *offset, *shape, *strides], None)?
-            }
-            (Global::TypedTensor, [storage, offset, shape, strides, _, _, dtype, ..]) => {
-                self.view([*storage, *offset, *shape, *strides], Some(*dtype))?
-            }
-            _ => return Err(broken()),
-        };
-        self.push(made);
-        Ok(())
-    }
-    fn view(&self, [storage, offset, shape, strides]: [Id; 4], dtype: Option<Id>) -> Step<Node> {
-        let Node::Storage(storage) = &self.nodes[storage] else {
-            return Err(broken());
-        };
-        let given = match dtype.map(|dtype| &self.nodes[dtype]) {
-            None => storage.dtype,
-            Some(Node::Global(Global::Dtype(dtype))) => Some(*dtype),
-            Some(_) => None,
-        };
-        let dtype = given
-            .filter(|given| storage.dtype.is_none_or(|own| own == *given))
-            .ok_or_else(broken)?;
-        let sizes = |id| -> Step<Vec<usize>> { self.items(id)?.iter().map(|size| self.as_size(*size)).collect() };
-        Ok(Node::Tensor(View {
-            dtype,
-            storage: storage.clone(),
-            offset: self.as_size(offset)?,
-            shape: sizes(shape)?,
-            strides: sizes(strides)?,
-        }))
-    }
-    fn items(&self, id: Id) -> Step<&[Id]> {
+    pub fn items(&self, id: Id) -> Step<&[Id]> {
         match &self.nodes[id] {
             Node::Tuple(items) | Node::List(items) => Ok(items),
             _ => Err(broken()),
         }
     }
-    fn as_text(&self, id: Id) -> Step<&str> {
+    pub fn as_text(&self, id: Id) -> Step<&str> {
         match &self.nodes[id] {
             Node::Text(text) => Ok(text),
             _ => Err(broken()),
         }
     }
-    fn as_size(&self, id: Id) -> Step<usize> {
+    pub fn as_size(&self, id: Id) -> Step<usize> {
         match self.nodes[id] {
             Node::Int(size) => size.try_into().map_err(|_| broken()),
             _ => Err(broken()),
@@ -326,6 +261,6 @@ impl<'a> Machine<'a> {
     }
 }
 
-fn broken() -> String {
+pub(super) fn broken() -> String {
     "its pickle is cut short or makes no sense".into()
 }

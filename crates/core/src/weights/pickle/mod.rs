@@ -5,12 +5,12 @@
 //! lists and numbers, and describe tensors; whatever else it asks for is refused by name.
 
 mod archive;
-mod calls;
+mod describe;
 mod machine;
 
 use super::stored::{Stored, bytes_of};
 use archive::Archive;
-use calls::View;
+use describe::View;
 use machine::{Id, Node, Pickle};
 use std::collections::BTreeMap;
 

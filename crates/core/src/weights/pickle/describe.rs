@@ -1,5 +1,6 @@
 //! All that a pickle may ask for by name, and what it gets: descriptions, no objects.
 
+use super::machine::{Id, Machine, Node, Step, broken};
 use safetensors::tensor::Dtype;
 
 /// What may be asked for.
@@ -90,5 +91,74 @@ impl Global {
                 "it asks for `{module}.{name}`, which is neither a tensor nor a dictionary of them, and might be code"
             )
         })
+    }
+}
+
+impl Machine<'_> {
+    /// `("storage", kind, key, where it was, length)`.
+    pub fn storage(&mut self) -> Step {
+        let id = self.pop()?;
+        let [_, kind, key, _, len] = *self.items(id)? else {
+            return Err(broken());
+        };
+        let Node::Global(Global::Storage(dtype)) = self.nodes[kind] else {
+            return Err(broken());
+        };
+        let (key, len) = (self.as_text(key)?.to_string(), self.as_size(len)?);
+        self.push(Node::Storage(Storage { key, dtype, len }));
+        Ok(())
+    }
+    /// Gives what is asked for with what it is given.
+    pub fn call(&mut self) -> Step {
+        let (given, called) = (self.pop()?, self.pop()?);
+        let Node::Global(global) = self.nodes[called] else {
+            return Err(broken());
+        };
+        let given = self.items(given)?.to_vec();
+        let made = match (global, &given[..]) {
+            (Global::OrderedDict, []) => Node::Dict(vec![]),
+            (Global::OrderedDict, [pairs]) => {
+                let pairs = self.items(*pairs)?.iter().map(|pair| match *self.items(*pair)? {
+                    [key, value] => Ok((key, value)),
+                    _ => Err(broken()),
+                });
+                Node::Dict(pairs.collect::<Step<_>>()?)
+            }
+            (Global::Size, [sizes]) => Node::Tuple(self.items(*sizes)?.to_vec()),
+            (Global::Parameter, [tensor, ..]) if matches!(self.nodes[*tensor], Node::Tensor(_)) => {
+                self.stack.push(*tensor);
+                return Ok(());
+            }
+            (Global::Tensor, [storage, offset, shape, strides, ..]) => {
+                self.view([*storage, *offset, *shape, *strides], None)?
+            }
+            (Global::TypedTensor, [storage, offset, shape, strides, _, _, dtype, ..]) => {
+                self.view([*storage, *offset, *shape, *strides], Some(*dtype))?
+            }
+            _ => return Err(broken()),
+        };
+        self.push(made);
+        Ok(())
+    }
+    fn view(&self, [storage, offset, shape, strides]: [Id; 4], dtype: Option<Id>) -> Step<Node> {
+        let Node::Storage(storage) = &self.nodes[storage] else {
+            return Err(broken());
+        };
+        let given = match dtype.map(|dtype| &self.nodes[dtype]) {
+            None => storage.dtype,
+            Some(Node::Global(Global::Dtype(dtype))) => Some(*dtype),
+            Some(_) => None,
+        };
+        let dtype = given
+            .filter(|given| storage.dtype.is_none_or(|own| own == *given))
+            .ok_or_else(broken)?;
+        let sizes = |id| -> Step<Vec<usize>> { self.items(id)?.iter().map(|size| self.as_size(*size)).collect() };
+        Ok(Node::Tensor(View {
+            dtype,
+            storage: storage.clone(),
+            offset: self.as_size(offset)?,
+            shape: sizes(shape)?,
+            strides: sizes(strides)?,
+        }))
     }
 }
