@@ -59,7 +59,7 @@ pub fn save(safetensors: &Path, beneath: Option<&str>, renamed: impl Fn(&str) ->
     let mut archive = ZipArchiveWriter::new(fs::File::create(to).unwrap());
     let mut add = |name: String, data: &[u8]| {
         let (mut entry, config) = archive
-            .new_file(&format!("archive/{name}"))
+            .new_file(format!("archive/{name}"))
             .compression_method(CompressionMethod::STORE)
             .start()
             .unwrap();
@@ -69,6 +69,8 @@ pub fn save(safetensors: &Path, beneath: Option<&str>, renamed: impl Fn(&str) ->
         entry.finish(descriptor).unwrap();
     };
     add("data.pkl".into(), &pickle);
+    add("byteorder".into(), b"little");
+    add("version".into(), b"3\n");
     for (i, (_, tensor)) in tensors.iter().enumerate() {
         add(format!("data/{i}"), tensor.data());
     }
