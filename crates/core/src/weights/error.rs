@@ -14,7 +14,7 @@ pub enum WeightsError {
         source: std::io::Error,
     },
     /// A file that is not safetensors, or is cut short.
-    #[error("{origin} is not a complete file of weights ({why}): download it again, or convert it to safetensors")]
+    #[error("{origin} is not a complete safetensors file ({why}): download it again, or convert it to safetensors")]
     Format {
         /// The file.
         origin: String,
@@ -32,6 +32,14 @@ pub enum WeightsError {
         origin: String,
         /// What was found.
         why: String,
+    },
+    /// Scales in a file of their own, of which one is missing.
+    #[error("{} holds no scale for `{layer}`, whose weight has eight bits: download both files again", path.display())]
+    Scale {
+        /// The file of scales.
+        path: PathBuf,
+        /// The layer without one.
+        layer: String,
     },
     /// A folder without one clear checkpoint.
     #[error("{} holds {found}: expected one `.safetensors` file, shards with a `.safetensors.index.json`, or one file of `torch.save`", folder.display())]

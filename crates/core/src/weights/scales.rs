@@ -46,9 +46,9 @@ pub(super) fn open(path: &Path, weights: &Shard) -> Result<Option<Shard>, Weight
         (info.shape.len() == 2 && layer.contains("_blocks.")).then_some(layer)
     });
     if let Some(layer) = layers.find(|layer| !scales.tensors.contains_key(*layer)) {
-        return Err(WeightsError::Format {
-            origin: beside.display().to_string(),
-            why: format!("it holds no scale for `{layer}`, whose weight has eight bits"),
+        return Err(WeightsError::Scale {
+            layer: layer.to_string(),
+            path: beside,
         });
     }
     let named = std::mem::take(&mut scales.tensors).into_iter();
