@@ -1,5 +1,8 @@
 //! Checkpoints of eight bits: every code, weights with and without scales, and what is refused.
 
+#[path = "common/torch.rs"]
+mod torch;
+
 use burn::tensor::{Device, FloatDType, Tensor};
 use mixcache_core::models::hunyuan::{Hunyuan, HunyuanConfig};
 use mixcache_core::models::{Chain, Prompt};
@@ -100,17 +103,26 @@ fn renamed(tensors: Tensors) -> Tensors {
     renamed
 }
 
+fn write(tensors: &Tensors, path: &Path) {
+    let views = tensors
+        .iter()
+        .map(|(key, (dtype, shape, bytes))| (key, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+    safetensors::serialize_to_file(views, None, path).unwrap();
+}
+
 /// What a model of these weights predicts, or why they are refused.
 fn predicted(tensors: &Tensors) -> Result<Vec<f32>, String> {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("model.safetensors");
-    let views = tensors
-        .iter()
-        .map(|(key, (dtype, shape, bytes))| (key, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
-    safetensors::serialize_to_file(views, None, &path).unwrap();
+    write(tensors, &path);
+    predicted_of(&path)
+}
+
+/// The same of weights in a file or folder.
+fn predicted_of(path: &Path) -> Result<Vec<f32>, String> {
     let device = Device::flex();
     let config = HunyuanConfig::parse(&fs::read_to_string(golden("hunyuan/hy_a/config.json")).unwrap()).unwrap();
-    let weights = Weights::open(&path).unwrap();
+    let weights = Weights::open(path).map_err(|error| error.to_string())?;
     let hunyuan = Hunyuan::load(config, weights, &device, FloatDType::F32).map_err(|error| error.to_string())?;
     let prompt = Prompt {
         states: Tensor::full([1, 3, hunyuan.config().text_dim], 0.5, &device),
@@ -204,19 +216,42 @@ fn a_scale_that_would_not_be_used_is_refused_with_its_name() {
 }
 
 #[test]
-fn a_pickle_is_named_and_of_fp8_where_its_scales_are() {
+fn the_authors_weights_of_eight_bits_and_their_scales_are_read_from_their_two_files() {
+    let (coded, expected) = hunyuan(Dtype::F8_E4M3, scaled);
+    let expected = predicted(&expected).unwrap();
+    let (scales, weights): (Tensors, Tensors) = coded.into_iter().partition(|(key, _)| key.ends_with(".scale_weight"));
     let folder = TempDir::new().unwrap();
-    let path = folder.path().join("mp_rank_00_model_states_fp8.pt");
-    fs::write(&path, "").unwrap();
-    for open in [path.as_path(), folder.path()] {
-        let error = Weights::open(open).err().expect("it is not read").to_string();
-        for part in [
-            "mp_rank_00_model_states_fp8.pt is a pickle",
-            "convert it",
-            "mp_rank_00_model_states_fp8_map.pt",
-            "LAYER.scale_weight",
-        ] {
-            assert!(error.contains(part), "{error}");
-        }
-    }
+    let [weights_file, scales_file, safetensors] = [
+        "mp_rank_00_model_states_fp8.pt",
+        "mp_rank_00_model_states_fp8_map.pt",
+        "model.safetensors",
+    ]
+    .map(|name| folder.path().join(name));
+    let save = |tensors: &Tensors, beneath, to: &Path| {
+        write(tensors, &safetensors);
+        torch::save(&safetensors, beneath, |key| key.replace(".scale_weight", ""), to);
+        fs::remove_file(&safetensors).unwrap();
+    };
+    save(&weights, Some("module"), &weights_file);
+    let error = predicted_of(&weights_file).unwrap_err();
+    assert!(error.contains("mp_rank_00_model_states_fp8_map.pt"), "{error}");
+
+    save(&scales, None, &scales_file);
+    assert_eq!(predicted_of(&weights_file).unwrap(), expected);
+    assert_eq!(predicted_of(folder.path()).unwrap(), expected);
+
+    let mut fewer = scales.clone();
+    fewer.remove("single_blocks.1.linear2.scale_weight").unwrap();
+    save(&fewer, None, &scales_file);
+    let error = predicted_of(&weights_file).unwrap_err();
+    assert!(error.contains("no scale for `single_blocks.1.linear2`"), "{error}");
+
+    // Beside the weights as they were trained those are taken.
+    save(
+        &hunyuan(Dtype::F8_E4M3, |_| 1.0).1,
+        Some("module"),
+        &folder.path().join("mp_rank_00_model_states.pt"),
+    );
+    let plain = predicted(&hunyuan(Dtype::F8_E4M3, |_| 1.0).1).unwrap();
+    assert_eq!(predicted_of(folder.path()).unwrap(), plain);
 }

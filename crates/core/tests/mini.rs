@@ -76,7 +76,7 @@ fn follows_its_recorded_trajectory(name: &str, scale: f32) {
     let frames = file.bytes("frames").unwrap();
     let squares: f32 = ours
         .iter()
-        .zip(frames)
+        .zip(&*frames)
         .map(|(a, b)| (a - *b as f32 / 255.0).powi(2))
         .sum();
     let psnr_db = -10.0 * (squares / frames.len() as f32).log10();

@@ -101,14 +101,14 @@ fn predicted(config: &Config, weights: Weights) -> Vec<f32> {
 }
 
 #[test]
-fn comfyui_s_prefix_in_front_of_every_key_changes_nothing() {
+fn a_prefix_of_comfyui_s_in_front_of_every_key_changes_nothing() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("comfyui.safetensors");
-    for (case, file) in [
-        ("wan/wan_a", "original.safetensors"),
-        ("wan/wan_a", "diffusers.safetensors"),
-        ("hunyuan/hy_a", "original.safetensors"),
+    for (case, file, prefix) in [
+        ("wan/wan_a", "original.safetensors", "net."),
+        ("wan/wan_a", "diffusers.safetensors", "model.model."),
+        ("hunyuan/hy_a", "original.safetensors", "model.diffusion_model."),
     ] {
         let text = fs::read_to_string(golden.join(case).join("config.json")).unwrap();
         let config = match case {
@@ -118,7 +118,7 @@ fn comfyui_s_prefix_in_front_of_every_key_changes_nothing() {
         let plain = golden.join(case).join(file);
         let bytes = fs::read(&plain).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter();
-        let prefixed = tensors.map(|(key, view)| (format!("model.diffusion_model.{key}"), view));
+        let prefixed = tensors.map(|(key, view)| (format!("{prefix}{key}"), view));
         safetensors::serialize_to_file(prefixed, None, &path).unwrap();
         let [plain, prefixed] = [&plain, &path].map(|path| predicted(&config, Weights::open(path).unwrap()));
         assert_eq!(plain, prefixed, "{case}/{file}");

@@ -13,18 +13,27 @@ pub struct Checkpoint {
     pub vae: Result<PathBuf, String>,
 }
 
-/// Folders of transformers in a checkpoint, and beside each that of an expert for low noise: diffusers', and those of
-/// Wan2.2's authors.
-const TRANSFORMERS: [(&str, &str); 2] = [
-    ("transformer", "transformer_2"),
-    ("high_noise_model", "low_noise_model"),
+/// Folders of transformers in a checkpoint, and beside each that of an expert for low noise: diffusers', those of
+/// Wan2.2's authors, and that of HunyuanVideo's.
+const TRANSFORMERS: [(&str, Option<&str>); 3] = [
+    ("transformer", Some("transformer_2")),
+    ("high_noise_model", Some("low_noise_model")),
+    ("transformers", None),
 ];
+
+/// The folder in a download of HunyuanVideo's authors that holds all but the text encoders.
+const HUNYUAN: &str = "hunyuan-video-t2v-720p";
+
+/// How the files end that PyTorch writes.
+const PICKLES: [&str; 3] = [".pth", ".pt", ".bin"];
 
 impl Checkpoint {
     /// Looks around `path`: a transformer's file or folder, or the folder that holds all parts. The autoencoder is the
-    /// folder `vae/` beside `transformer/` (diffusers), or a `.safetensors` file with `vae` in its name beside the
-    /// transformer's (the authors', converted).
+    /// folder `vae/` beside the transformer's (diffusers, HunyuanVideo's authors), or a file with `vae` in its name beside
+    /// the transformer's (Wan's authors); safetensors go before pickles.
     pub fn find(path: &Path) -> Checkpoint {
+        let hunyuan = path.join(HUNYUAN);
+        let path = if hunyuan.is_dir() { &hunyuan } else { path };
         let names = TRANSFORMERS.map(|(name, _)| name);
         let inside = names
             .map(|name| path.join(name))
@@ -35,16 +44,20 @@ impl Checkpoint {
                 .iter()
                 .any(|name| part.file_name().is_some_and(|own| own == *name))
         };
+        let around = |part: &Path| part.parent().unwrap_or(part).to_path_buf();
         let (transformer, folder) = match (path, inside) {
-            (whole, Some(inside)) => (inside, whole),
-            (part, None) if part.is_dir() && is_part(part) => (part.to_path_buf(), part.parent().unwrap_or(part)),
-            (folder, None) if folder.is_dir() => (only_other(folder).unwrap_or(folder.to_path_buf()), folder),
-            (file, None) => (file.to_path_buf(), file.parent().unwrap_or(file)),
+            (whole, Some(inside)) => (inside, whole.to_path_buf()),
+            (part, None) if part.is_dir() && is_part(part) => (part.to_path_buf(), around(part)),
+            (folder, None) if folder.is_dir() => {
+                (only_other(folder).unwrap_or(folder.to_path_buf()), folder.to_path_buf())
+            }
+            (file, None) if is_part(&around(file)) => (file.to_path_buf(), around(&around(file))),
+            (file, None) => (file.to_path_buf(), around(file)),
         };
         let beside = TRANSFORMERS.iter().find(|(name, _)| transformer == folder.join(name));
-        let low_noise = beside.map(|(_, low_noise)| folder.join(low_noise));
+        let low_noise = beside.and_then(|(_, low_noise)| Some(folder.join((*low_noise)?)));
         Checkpoint {
-            vae: vae(folder, &transformer),
+            vae: vae(&folder, &transformer),
             low_noise: low_noise.filter(|low_noise| low_noise.is_dir()),
             transformer,
         }
@@ -54,39 +67,30 @@ impl Checkpoint {
 /// The autoencoder in a folder, or why there is none.
 fn vae(folder: &Path, transformer: &Path) -> Result<PathBuf, String> {
     let own = folder.join("vae");
-    if !entries(&own, ".safetensors").is_empty() {
-        return Ok(own);
-    }
-    let named = |folder: &Path, end| {
-        let files = entries(folder, end).into_iter();
-        files
+    for ends in [&[".safetensors"][..], &PICKLES] {
+        let files = |folder| ends.iter().flat_map(move |end| entries(folder, end));
+        if files(&own).next().is_some() {
+            return Ok(own);
+        }
+        let named: Vec<_> = files(folder)
             .filter(|file| is_vae(file) && file != transformer)
-            .collect::<Vec<_>>()
-    };
-    let found = named(folder, ".safetensors");
-    match found.as_slice() {
-        [file] => return Ok(file.clone()),
-        [] => {}
-        several => {
-            return Err(format!(
-                "{} files in {} have `vae` in their name",
-                several.len(),
-                folder.display()
-            ));
+            .collect();
+        match named.as_slice() {
+            [file] => return Ok(file.clone()),
+            [] => {}
+            several => {
+                return Err(format!(
+                    "{} files in {} have `vae` in their name",
+                    several.len(),
+                    folder.display()
+                ));
+            }
         }
     }
-    // The authors' are pickles: programs, which are not run.
-    let pickles = [folder, &own]
-        .into_iter()
-        .flat_map(|folder| [".pth", ".pt", ".bin"].map(|end| (folder, end)));
-    let mut pickles = pickles.flat_map(|(folder, end)| entries(folder, end));
-    match pickles.find(|file| is_vae(file) || file.parent() == Some(&own)) {
-        Some(pickle) => Err(format!(
-            "{} is a pickle, which is not read: convert it to .safetensors",
-            pickle.display()
-        )),
-        None => Err(format!("no `vae/` and no `*vae*.safetensors` in {}", folder.display())),
-    }
+    Err(format!(
+        "no `vae/` with weights, and no `*vae*.safetensors` or `*vae*.pth` in {}",
+        folder.display()
+    ))
 }
 
 /// The transformer's file in a folder where the autoencoder's is the only other one.
@@ -171,7 +175,8 @@ mod tests {
     #[test]
     fn both_experts_of_wan2_2_are_found_in_either_layout() {
         let file = "diffusion_pytorch_model.safetensors";
-        for (high, low) in TRANSFORMERS {
+        let both = TRANSFORMERS.iter().filter_map(|(high, low)| Some((high, (*low)?)));
+        for (high, low) in both {
             let both = folder(&[
                 &format!("{high}/{file}"),
                 &format!("{low}/{file}"),
@@ -188,12 +193,46 @@ mod tests {
     }
 
     #[test]
-    fn a_pickle_is_named_and_not_read() {
-        let authors = folder(&["diffusion_pytorch_model.safetensors", "Wan2.1_VAE.pth"]);
-        let found = Checkpoint::find(authors.path());
-        assert_eq!(found.transformer, authors.path());
-        let why = found.vae.unwrap_err();
-        assert!(why.contains("Wan2.1_VAE.pth") && why.contains("convert"), "{why}");
+    fn wan_as_its_authors_publish_it_is_found_and_safetensors_go_before_pickles() {
+        let mut files = vec![
+            "diffusion_pytorch_model.safetensors",
+            "models_t5_umt5-xxl-enc-bf16.pth",
+            "Wan2.1_VAE.pth",
+        ];
+        for vae in ["Wan2.1_VAE.pth", "Wan2.1_VAE.safetensors"] {
+            files.push(vae);
+            let authors = folder(&files);
+            assert_eq!(Checkpoint::find(authors.path()).vae, Ok(authors.path().join(vae)));
+        }
+    }
+
+    #[test]
+    fn hunyuan_video_as_its_authors_publish_it_is_found_from_everywhere() {
+        let ckpts = folder(&[
+            "hunyuan-video-t2v-720p/transformers/mp_rank_00_model_states.pt",
+            "hunyuan-video-t2v-720p/transformers/mp_rank_00_model_states_fp8.pt",
+            "hunyuan-video-t2v-720p/transformers/mp_rank_00_model_states_fp8_map.pt",
+            "hunyuan-video-t2v-720p/vae/config.json",
+            "hunyuan-video-t2v-720p/vae/pytorch_model.pt",
+            "text_encoder/config.json",
+            "text_encoder_2/config.json",
+        ]);
+        let model = ckpts.path().join(HUNYUAN);
+        let expected = Checkpoint {
+            transformer: model.join("transformers"),
+            low_noise: None,
+            vae: Ok(model.join("vae")),
+        };
+        for path in [ckpts.path(), &model, &model.join("transformers")] {
+            assert_eq!(Checkpoint::find(path), expected, "{}", path.display());
+        }
+        // One of the two sets of weights is chosen by its file.
+        let fp8 = model.join("transformers/mp_rank_00_model_states_fp8.pt");
+        let expected = Checkpoint {
+            transformer: fp8.clone(),
+            ..expected
+        };
+        assert_eq!(Checkpoint::find(&fp8), expected);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Text states from a checkpoint to a sweep, at a size that fits into a test.
 
 mod tiny;
+use mixcache_core::weights::Weights;
 use mixcache_harness::record;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -200,6 +201,34 @@ fn prompts_are_cleaned_and_cut_as_the_model_was_trained() {
     ] {
         assert!(shown.contains(line), "expected `{line}` in {shown}");
     }
+}
+
+/// Where HunyuanVideo's authors advise to put them, and where diffusers does.
+#[test]
+fn tokenizers_of_hunyuan_video_may_lie_with_their_encoders() {
+    let (folder, _) = prepared("hunyuan-mini");
+    let checkpoint = folder.path().join("checkpoint");
+    let embed = || {
+        succeeds(
+            folder.path(),
+            &[
+                "embed",
+                "text.toml",
+                "--weights",
+                "checkpoint",
+                "-o",
+                "states.safetensors",
+            ],
+        );
+        let states = Weights::open(&folder.path().join("states.safetensors")).unwrap();
+        ["states.0", "pooled.0"].map(|key| states.floats(key).unwrap())
+    };
+    let expected = embed();
+    for (from, to) in [("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")] {
+        let [from, to] = [from, to].map(|folder| checkpoint.join(folder).join("tokenizer.json"));
+        std::fs::rename(from, to).unwrap();
+    }
+    assert_eq!(embed(), expected);
 }
 
 #[test]

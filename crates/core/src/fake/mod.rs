@@ -108,7 +108,7 @@ pub fn tiny(config: &Config) -> Config {
 }
 
 /// What the checkpoint of a model of these sizes consists of: its transformer, or both experts, that for high noise first,
-/// and, in diffusers' layout, its video autoencoder, which the authors publish as a pickle. A small one has as many files
+/// and, in diffusers' layout, its video autoencoder, which the authors publish as a pickle: none is written. A small one has as many files
 /// as the published one whose sizes are `full`.
 pub fn components(config: &Config, full: &Config, layout: KeyLayout) -> Vec<Component> {
     let folders: &[&str] = match (config.experts(), layout) {
@@ -150,7 +150,7 @@ fn transformer(config: &Config, full: &Config, layout: KeyLayout, folder: &'stat
     let stem = match (config, layout) {
         (_, KeyLayout::Diffusers) => "diffusion_pytorch_model",
         (Config::Wan(_), KeyLayout::Original) => "diffusion_pytorch_model",
-        // Published as pickles: these are what they become when they are converted.
+        // Published as pickles, which are not written: these are what they become when they are converted.
         (_, KeyLayout::Original) => "mp_rank_00_model_states",
     };
     let one_file = stem == "mp_rank_00_model_states";

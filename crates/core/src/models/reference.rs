@@ -183,7 +183,8 @@ impl Recorded<'_> {
             key: key.into(),
             rank: 1,
         };
-        let numbers = self.tensors.bytes(key).ok_or_else(missing)?.as_chunks::<8>().0;
+        let bytes = self.tensors.bytes(key).ok_or_else(missing)?;
+        let numbers = bytes.as_chunks::<8>().0;
         Ok(numbers.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
     }
     /// Rows of a batch.

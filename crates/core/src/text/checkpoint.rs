@@ -6,14 +6,17 @@ use crate::models::{ConfigError, ConfigFileError};
 use crate::weights::{Weights, WeightsError};
 use std::path::{Path, PathBuf};
 
-/// UMT5 as Wan's authors publish it: a pickle, which could run code and is not read.
-const PICKLE: &str = "models_t5_umt5-xxl-enc-bf16.pth";
+/// UMT5 as Wan's authors publish it, beside their transformer.
+const UMT5: &str = "models_t5_umt5-xxl-enc-bf16.pth";
 
 /// A checkpoint whose text encoders cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// No encoder in the folder.
-    #[error("{} holds no folder `{name}` with a text encoder{}", folder.display(), advice(folder, name))]
+    #[error(
+        "{} holds no folder `{name}` with a text encoder: expected `config.json` and weights in it, as in diffusers' layout, \
+         or for Wan `{UMT5}`", folder.display()
+    )]
     NoEncoder {
         /// Folder of the checkpoint.
         folder: PathBuf,
@@ -55,24 +58,17 @@ pub enum CheckpointError {
     Tokens(#[from] TokensError),
 }
 
-fn advice(folder: &Path, name: &str) -> String {
-    if !folder.join(PICKLE).is_file() {
-        return ": expected `config.json` and safetensors in it, as in diffusers' layout".into();
-    }
-    let made = format!("{name}/{}", PICKLE.replace(".pth", ".safetensors"));
-    format!(
-        ", but {PICKLE}, a pickle, which is not read since it could run code. Convert it once, in that folder: \
-         mkdir {name} && python -c 'import torch, safetensors.torch as s; \
-         s.save_file(torch.load(\"{PICKLE}\", map_location=\"cpu\", weights_only=True), \"{made}\")'"
-    )
-}
-
 /// The folder of a checkpoint.
 pub struct Checkpoint<'a>(pub &'a Path);
 
 impl Checkpoint<'_> {
+    /// Whether there is a text encoder of any kind.
+    pub fn has_encoder(&self) -> bool {
+        self.0.join("text_encoder").is_dir() || self.0.join(UMT5).is_file()
+    }
     /// An encoder in the folder `name`: its sizes by `parse`, where the folder has no `config.json` `published`, and
-    /// its weights, not yet read. Its states must have width `expected`.
+    /// its weights, not yet read. Without such a folder it is the file of UMT5, where that is what is `published`. Its
+    /// states must have width `expected`.
     pub fn encoder<Config>(
         &self,
         name: &'static str,
@@ -81,8 +77,11 @@ impl Checkpoint<'_> {
         width: fn(&Config) -> usize,
         expected: usize,
     ) -> Result<(Config, Weights), CheckpointError> {
-        let folder = self.0.join(name);
-        if !folder.is_dir() {
+        let (mut folder, file) = (self.0.join(name), self.0.join(UMT5));
+        if !folder.is_dir() && published.is_some() && file.is_file() {
+            folder = file;
+        }
+        if !folder.exists() {
             return Err(CheckpointError::NoEncoder {
                 folder: self.0.to_path_buf(),
                 name,

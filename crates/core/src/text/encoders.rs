@@ -61,9 +61,14 @@ const TEMPLATE: [&str; 2] = [
 ];
 
 impl TextEncoders {
-    /// The encoders of `model` in the folder of its checkpoint: `text_encoder/` and its tokenizer, where diffusers or
-    /// Wan's authors keep it (without a `config.json` it must be UMT5-XXL); for HunyuanVideo `text_encoder_2/` and
-    /// `tokenizer_2/` as well. Checks names and shapes, reads no weights yet.
+    /// Whether the folder of a checkpoint holds text encoders, which may be those of another model.
+    pub fn are_in(folder: &Path) -> bool {
+        Checkpoint(folder).has_encoder()
+    }
+    /// The encoders of `model` in the folder of its checkpoint: `text_encoder/` and its tokenizer, or the file of UMT5,
+    /// where diffusers or Wan's authors keep them (without a `config.json` it must be UMT5-XXL); for HunyuanVideo
+    /// `text_encoder_2/` and its tokenizer as well, in a folder of its own or, as its authors advise, with the encoder.
+    /// Checks names and shapes, reads no weights yet.
     ///
     /// # Errors
     /// [`CheckpointError`] naming what is missing or does not fit.
@@ -89,10 +94,18 @@ impl TextEncoders {
                 let (clip, clip_weights) =
                     checkpoint.encoder("text_encoder_2", ClipConfig::parse, None, |clip| clip.dim, pooled)?;
                 TextEncoders::Hunyuan {
-                    tokenizer: checkpoint.tokenizer(&["tokenizer/tokenizer.json"], None, usize::MAX)?,
+                    tokenizer: checkpoint.tokenizer(
+                        &["tokenizer/tokenizer.json", "text_encoder/tokenizer.json"],
+                        None,
+                        usize::MAX,
+                    )?,
                     tokens_max: model.text_len(),
                     decoder: Llama::open(config, weights, device)?,
-                    clip_tokenizer: checkpoint.tokenizer(&["tokenizer_2/tokenizer.json"], None, clip.tokens_max)?,
+                    clip_tokenizer: checkpoint.tokenizer(
+                        &["tokenizer_2/tokenizer.json", "text_encoder_2/tokenizer.json"],
+                        None,
+                        clip.tokens_max,
+                    )?,
                     clip: Clip::open(clip, clip_weights, device)?,
                 }
             }

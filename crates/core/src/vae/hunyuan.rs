@@ -28,6 +28,10 @@ const RESAMPLING: [[usize; 3]; 3] = [[1, 2, 2], [2, 2, 2], [2, 2, 2]];
 pub(super) const TILE_FRAMES: usize = 4;
 const TILE_FRAMES_STRIDE: usize = 3;
 
+/// In front of the authors' keys, where a file holds more than the autoencoder (`hyvideo/vae/__init__.py`). Behind it they
+/// are those of diffusers.
+const AUTHORS: &str = "vae.";
+
 /// HunyuanVideo's autoencoder with its weights on a device, in f32.
 pub struct HunyuanVae {
     config: HunyuanVaeConfig,
@@ -40,11 +44,12 @@ pub struct HunyuanVae {
 }
 
 impl HunyuanVae {
-    /// Loads a checkpoint.
+    /// Loads a checkpoint, the authors' or diffusers'.
     ///
     /// # Errors
     /// [`WeightsError::Mismatch`] naming what is missing, misshapen or unknown.
     pub fn load(config: HunyuanVaeConfig, weights: Weights, device: &Device) -> Result<HunyuanVae, WeightsError> {
+        let weights = weights.behind_prefix(AUTHORS);
         let mut loader = Loader::files(weights, std::convert::identity, device, FloatDType::F32);
         let vae = HunyuanVae::build(config, &mut loader);
         loader.finish()?;

@@ -46,7 +46,7 @@ pub enum Vae {
 
 impl Vae {
     /// Loads the autoencoder that belongs to a transformer: a folder as diffusers keeps it, with its `config.json`, or a
-    /// `.safetensors` file of the published sizes.
+    /// file of the published sizes.
     ///
     /// # Errors
     /// [`VaeError`] naming the file and what is wrong with it.

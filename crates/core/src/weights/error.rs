@@ -1,6 +1,6 @@
 //! Why weights could not be used.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Why weights could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -21,18 +21,28 @@ pub enum WeightsError {
         /// What the parser says.
         why: String,
     },
-    /// A file as `torch.save` writes it.
+    /// A file of `torch.save` that holds more than tensors, or holds them in a way that is not read.
     #[error(
-        "{} is a pickle, a program, which is not run: download the model in safetensors, or convert it{}",
-        path.display(),
-        scales_elsewhere(path)
+        "cannot read {origin}, a pickle of PyTorch: {why}. Nothing in it was run. Download the model in safetensors, or, \
+         where you trust the file, load it in PyTorch 1.6 or newer and save its state dict alone again, its tensors \
+         made contiguous"
     )]
     Pickle {
         /// The file.
+        origin: String,
+        /// What was found.
+        why: String,
+    },
+    /// Scales in a file of their own, of which one is missing.
+    #[error("{} holds no scale for `{layer}`, whose weight has eight bits: download both files again", path.display())]
+    Scale {
+        /// The file of scales.
         path: PathBuf,
+        /// The layer without one.
+        layer: String,
     },
     /// A folder without one clear checkpoint.
-    #[error("{} holds {found}: expected one `.safetensors` file, or shards with a `.safetensors.index.json`", folder.display())]
+    #[error("{} holds {found}: expected one `.safetensors` file, shards with a `.safetensors.index.json`, or one file of `torch.save`", folder.display())]
     Folder {
         /// The folder.
         folder: PathBuf,
@@ -66,15 +76,4 @@ pub enum WeightsError {
         /// What they look like instead, a line; empty where that is not known.
         likeness: String,
     },
-}
-
-/// HunyuanVideo's authors keep the scales of its fp8 weights, by layer, in a pickle of their own
-/// (`hyvideo/modules/fp8_optimization.py`).
-fn scales_elsewhere(pickle: &Path) -> String {
-    match pickle.file_stem().and_then(|stem| stem.to_str()) {
-        Some(stem) if stem.ends_with("_fp8") => format!(
-            ". If {stem}_map.pt lies beside it, that holds a scale for each layer: store the scale of LAYER.weight as LAYER.scale_weight"
-        ),
-        _ => String::new(),
-    }
 }

@@ -1,6 +1,7 @@
 //! The files of a checkpoint.
 
 use super::WeightsError;
+use super::scales::{is_of_eight_bits, is_scales};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ pub(super) fn is_pickle(path: &Path) -> bool {
     matches!(end, Some("pt" | "pth" | "bin" | "ckpt")) && path.is_file()
 }
 
-/// The safetensors files of a folder.
+/// The files of a folder that hold its tensors: safetensors before files of `torch.save`, and of these weights as they
+/// were trained before such of eight bits.
 pub(super) fn checkpoint_files(folder: &Path) -> Result<Vec<PathBuf>, WeightsError> {
     let io = |path: &Path| {
         let path = path.to_path_buf();
@@ -55,13 +57,22 @@ pub(super) fn checkpoint_files(folder: &Path) -> Result<Vec<PathBuf>, WeightsErr
     }
     let files = ending(".safetensors");
     match (files.len(), index.len()) {
-        (1, 0) => Ok(files),
-        (0, 0) => Err(match names.into_iter().find(|name| is_pickle(name)) {
-            Some(path) => WeightsError::Pickle { path },
-            None => folder_error("no `.safetensors` file".into()),
-        }),
-        (n, 0) => Err(folder_error(format!("{n} `.safetensors` files without an index"))),
-        (_, n) => Err(folder_error(format!("{n} index files"))),
+        (1, 0) => return Ok(files),
+        (0, 0) => {}
+        (n, 0) => return Err(folder_error(format!("{n} `.safetensors` files without an index"))),
+        (_, n) => return Err(folder_error(format!("{n} index files"))),
+    }
+    let (coded, plain): (Vec<_>, Vec<_>) = names
+        .into_iter()
+        .filter(|name| is_pickle(name) && !is_scales(name))
+        .partition(|name| is_of_eight_bits(name));
+    let pickles = if plain.is_empty() { coded } else { plain };
+    match pickles.len() {
+        1 => Ok(pickles),
+        0 => Err(folder_error(
+            "neither a `.safetensors` file nor one of `torch.save`".into(),
+        )),
+        n => Err(folder_error(format!("{n} files of `torch.save`"))),
     }
 }
 

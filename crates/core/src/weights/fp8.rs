@@ -9,7 +9,7 @@
 //! What else stands there changes no weight: the scale of activations for products in eight bits, the format's name.
 
 use super::Weights;
-use super::numbers::{floats, is_wide};
+use super::numbers::is_wide;
 use safetensors::tensor::Dtype;
 use std::sync::LazyLock;
 
@@ -103,9 +103,10 @@ impl Beside {
 
 /// A scale of a whole tensor.
 fn one_number(weights: &Weights, key: &str) -> Result<f32, Fault> {
-    let (bytes, info) = weights.find(key).expect("it is there");
+    let stored = weights.find(key).expect("it is there");
+    let info = stored.info;
     let found = match is_wide(info.dtype) && info.shape.iter().product::<usize>() == 1 {
-        true => floats(bytes, info.dtype)[0],
+        true => stored.floats(None)[0],
         false => f32::NAN,
     };
     let misshapen = || {

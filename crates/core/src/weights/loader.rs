@@ -1,7 +1,7 @@
 //! The tensors of a model, taken by name.
 
 use super::fp8::{Beside, Fault, is_fp8};
-use super::numbers::{floats, floats_of, is_float, transpose};
+use super::numbers::{is_float, transpose};
 use super::{Layout, Part, Place, Weights, WeightsError};
 use crate::device;
 use crate::inventory::Asked;
@@ -226,10 +226,11 @@ impl<'a> Loader<'a> {
         let found = weights.find(&key);
         // Several parts of one tensor are one complaint.
         let is_new = self.taken.insert(key.clone());
-        let Some((bytes, info)) = found else {
+        let Some(found) = found else {
             self.missing.extend(is_new.then(|| format!("{key} {stored:?}")));
             return Tensor::zeros([1; D], device);
         };
+        let info = found.info;
         if info.shape != stored || !is_float(info.dtype) {
             let (found, kind) = (&info.shape, info.dtype);
             let complaint =
@@ -250,10 +251,7 @@ impl<'a> Loader<'a> {
         if only_shapes {
             return Tensor::zeros([1; D], device);
         }
-        let mut values = match part {
-            None => floats(bytes, info.dtype),
-            Some(part) => floats_of(part, bytes, info),
-        };
+        let mut values = found.floats(part);
         if scale != 1.0 {
             values.iter_mut().for_each(|value| *value *= scale);
         }

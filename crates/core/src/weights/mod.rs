@@ -1,4 +1,4 @@
-//! Checkpoints: safetensors by path or embedded, converted to the dtype of the run, checked in full
+//! Checkpoints: safetensors by path or embedded, or PyTorch's pickles, converted to the dtype of the run, checked in full
 //! before a model is handed out.
 
 mod error;
@@ -6,56 +6,24 @@ mod files;
 mod fp8;
 mod loader;
 mod numbers;
+mod pickle;
 mod place;
+mod scales;
+mod shard;
+mod stored;
 
 pub use error::WeightsError;
 pub use loader::Loader;
 pub use place::{Layout, Part, Place};
 
-use files::{checkpoint_files, is_pickle};
-use memmap2::Mmap;
+use files::checkpoint_files;
 use numbers::{floats, is_wide};
-use safetensors::tensor::{Metadata, SafeTensors, TensorInfo};
+use shard::{Bytes, Shard};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-
-enum Bytes {
-    Mapped(Mmap),
-    Embedded(&'static [u8]),
-}
-
-impl Bytes {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Bytes::Mapped(map) => map,
-            Bytes::Embedded(bytes) => bytes,
-        }
-    }
-}
-
-struct Shard {
-    bytes: Bytes,
-    start: usize, // of the tensor data
-    metadata: Metadata,
-}
-
-impl Shard {
-    fn new(bytes: Bytes, origin: &str) -> Result<Shard, WeightsError> {
-        match SafeTensors::read_metadata(bytes.as_slice()) {
-            Ok((header, metadata)) => Ok(Shard {
-                bytes,
-                start: header + size_of::<u64>(),
-                metadata,
-            }),
-            Err(why) => Err(WeightsError::Format {
-                origin: origin.to_string(),
-                why: why.to_string(),
-            }),
-        }
-    }
-}
+use stored::Stored;
 
 /// The tensors of a checkpoint, not yet read. Copies share the files.
 #[derive(Clone)]
@@ -68,15 +36,13 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Opens a `.safetensors` file, a folder with one, or a folder of shards with their index. The files
-    /// are mapped, not read: do not change them while a model loads.
+    /// Opens a `.safetensors` file, one that `torch.save` wrote (`.pt`, `.pth`, `.bin` or `.ckpt`, of which nothing is
+    /// run), a folder with one, or a folder of shards with their index. The files are mapped, not read: do not change
+    /// them while a model loads.
     ///
     /// # Errors
-    /// [`WeightsError`] when a file is absent, cut short, or not safetensors.
+    /// [`WeightsError`] when a file is absent, cut short, or neither safetensors nor tensors alone.
     pub fn open(path: &Path) -> Result<Weights, WeightsError> {
-        if is_pickle(path) {
-            return Err(WeightsError::Pickle { path: path.into() });
-        }
         let files = if path.is_dir() {
             checkpoint_files(path)?
         } else {
@@ -84,14 +50,9 @@ impl Weights {
         };
         let mut shards = vec![];
         for file in &files {
-            let io = |source| WeightsError::Io {
-                path: file.clone(),
-                source,
-            };
-            let opened = File::open(file).map_err(io)?;
-            // SAFETY: the map is private to this process; the caller is told not to change the file.
-            let map = unsafe { Mmap::map(&opened) }.map_err(io)?;
-            shards.push(Shard::new(Bytes::Mapped(map), &file.display().to_string())?);
+            let shard = Shard::open(file)?;
+            let scales = scales::open(file, &shard)?;
+            shards.extend([shard].into_iter().chain(scales));
         }
         Ok(Weights::of(path.display().to_string(), shards))
     }
@@ -102,7 +63,7 @@ impl Weights {
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<Weights, WeightsError> {
         Ok(Weights::of(
             name.to_string(),
-            vec![Shard::new(Bytes::Embedded(bytes), name)?],
+            vec![Shard::safetensors(Bytes::Embedded(bytes), name)?],
         ))
     }
     fn of(origin: String, shards: Vec<Shard>) -> Weights {
@@ -110,7 +71,7 @@ impl Weights {
             .iter()
             .enumerate()
             .flat_map(|(i, shard)| {
-                let names = shard.metadata.tensors().into_keys();
+                let names = shard.tensors.keys().cloned();
                 names.map(move |key| (key.clone(), (i, key)))
             })
             .collect();
@@ -129,6 +90,13 @@ impl Weights {
         let marker = marker(&keys);
         Weights { keys, marker, ..self }
     }
+    /// Those behind `prefix` alone, by shorter names, where any are.
+    pub fn behind_prefix(mut self, prefix: &str) -> Weights {
+        if self.keys.keys().any(|key| key.starts_with(prefix)) {
+            self.keys.retain(|key, _| key.starts_with(prefix));
+        }
+        self.without_prefix(prefix)
+    }
     /// For a model whose blocks stay in the host's memory, each copied to the device when a pass reaches it.
     pub fn offloaded(self) -> Weights {
         Weights { offload: true, ..self }
@@ -139,33 +107,47 @@ impl Weights {
     }
     /// Shape of a tensor.
     pub fn shape(&self, key: &str) -> Option<&[usize]> {
-        self.find(key).map(|(_, info)| info.shape.as_slice())
+        self.find(key).map(|found| found.info.shape.as_slice())
     }
     /// Whether tensors are stored in eight bits, which have lost digits that the published model has.
     pub fn holds_fp8(&self) -> bool {
         let mut all = self.keys.keys().filter_map(|key| self.find(key));
-        all.any(|(_, info)| fp8::is_fp8(info.dtype))
+        all.any(|found| fp8::is_fp8(found.info.dtype))
     }
     /// A tensor's numbers as f32, in row-major order; `None` when it is absent or of none of F32, F16 and BF16.
     pub fn floats(&self, key: &str) -> Option<Vec<f32>> {
-        let (bytes, info) = self.find(key)?;
-        is_wide(info.dtype).then(|| floats(bytes, info.dtype))
+        let found = self.find(key)?;
+        is_wide(found.info.dtype).then(|| found.floats(None))
     }
-    /// A tensor's stored bytes, e.g. of `u8` frames.
-    pub fn bytes(&self, key: &str) -> Option<&[u8]> {
-        self.find(key).map(|(bytes, _)| bytes)
+    /// A tensor's stored bytes in row-major order, e.g. of `u8` frames.
+    pub fn bytes(&self, key: &str) -> Option<Cow<'_, [u8]>> {
+        self.find(key).map(|found| found.info.bytes(found.file, None))
     }
     /// What the metadata of its first file say under `key`.
     pub fn note(&self, key: &str) -> Option<&str> {
-        let notes = self.shards.first()?.metadata.metadata().as_ref()?;
-        notes.get(key).map(String::as_str)
+        self.shards.first()?.notes.get(key).map(String::as_str)
     }
-    fn find(&self, key: &str) -> Option<(&[u8], &TensorInfo)> {
+    fn find(&self, key: &str) -> Option<Found<'_>> {
         let (shard, name) = self.keys.get(key)?;
         let shard = &self.shards[*shard];
-        let info = shard.metadata.info(name)?;
-        let (from, to) = info.data_offsets;
-        Some((&shard.bytes.as_slice()[shard.start + from..shard.start + to], info))
+        let info = shard.tensors.get(name)?;
+        Some(Found {
+            file: shard.file(),
+            info,
+        })
+    }
+}
+
+/// A tensor that is there.
+struct Found<'a> {
+    file: &'a [u8],
+    info: &'a Stored,
+}
+
+impl Found<'_> {
+    /// Its numbers, or those of a part of it; of eight bits without their scale.
+    fn floats(&self, part: Option<Part>) -> Vec<f32> {
+        floats(&self.info.bytes(self.file, part), self.info.dtype)
     }
 }
 

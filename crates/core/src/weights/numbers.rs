@@ -1,8 +1,8 @@
 //! Stored bytes to numbers.
 
-use super::{Part, fp8};
+use super::fp8;
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, TensorInfo};
+use safetensors::tensor::Dtype;
 
 /// Whether tensors of this type can be weights.
 pub(super) fn is_float(dtype: Dtype) -> bool {
@@ -30,15 +30,6 @@ pub(super) fn floats(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
             .map(|b| f32::from_le_bytes(*b))
             .collect(),
     }
-}
-
-/// The same of a part of a stored tensor.
-pub(super) fn floats_of(part: Part, bytes: &[u8], info: &TensorInfo) -> Vec<f32> {
-    let inner = info.shape[part.axis + 1..].iter().product::<usize>() * info.dtype.bitsize() / 8; // bytes of an index
-    let slices = bytes.chunks_exact(part.total * inner);
-    slices
-        .flat_map(|slice| floats(&slice[part.start * inner..][..part.len * inner], info.dtype))
-        .collect()
 }
 
 /// Rows and columns exchanged, tile by tile so that both sides stay in the cache.

@@ -19,7 +19,7 @@ pub(super) fn compare(case: &mut Case, path: &Path, json: &Value) -> Result<()> 
         let &[count, height, width, 3] = shape else {
             anyhow::bail!("`{key}`: expected [frames, height, width, 3]")
         };
-        Ok(Some(Frames::new(count, height, width, from_bytes(bytes))?))
+        Ok(Some(Frames::new(count, height, width, from_bytes(&bytes))?))
     };
     let reference = frames("ref")?.context("no tensor `ref`")?;
     let lpips = Lpips::new(case.device);

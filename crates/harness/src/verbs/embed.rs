@@ -18,7 +18,7 @@ pub struct Args {
     /// Model that the states are for, where no experiment says it.
     #[arg(long, required_unless_present = "experiment")]
     model: Option<String>,
-    /// Checkpoint with `text_encoder/` and the tokenizer: the folder as downloaded.
+    /// Checkpoint with text encoder and tokenizer: the folder as downloaded.
     #[arg(long, value_name = "DIR")]
     weights: PathBuf,
     /// A prompt; may be given more than once.

@@ -50,7 +50,7 @@ pub struct Chosen {
 /// With what an experiment runs, where not as its file says.
 #[derive(clap::Args, Debug)]
 pub struct Means {
-    /// Checkpoint of the model: a .safetensors file, or a folder as downloaded.
+    /// Checkpoint of the model: a folder as downloaded, or a file of its transformer.
     #[arg(long)]
     pub weights: Option<PathBuf>,
     /// Text states of the prompts, made by `mixcache embed`.

@@ -2,6 +2,7 @@
 
 use crate::*;
 use mixcache_harness::record;
+use std::fs;
 
 #[test]
 fn a_model_that_cannot_be_had_gives_its_stand_in_and_says_so_everywhere() {
@@ -93,7 +94,7 @@ fn a_fake_checkpoint_of_every_model_runs_by_the_way_of_a_real_one_and_every_row_
         assert!(shown.starts_with("SUBSTITUTED: random weights, seed 0; "), "{shown}");
         let listed = succeeds(folder.path(), &["list", "tiny.toml", "--weights", "weights"]);
         assert!(listed.contains("memory: at least"), "{listed}");
-        let has_decoder = layout == "diffusers"; // the authors' are pickles
+        let has_decoder = layout == "diffusers"; // as the authors publish it, it is not faked
         assert_eq!(listed.contains("; then decoding "), has_decoder, "{listed}");
         let (runs, _) = record::load(&recording(folder.path())).unwrap();
         assert_eq!(runs.len(), 2, "{model}, {layout}");
@@ -105,6 +106,64 @@ fn a_fake_checkpoint_of_every_model_runs_by_the_way_of_a_real_one_and_every_row_
                 run.substituted
             );
         }
+    }
+}
+
+/// The folders of the authors, their tensors in files of `torch.save`, give the very clip that safetensors give.
+#[test]
+fn checkpoints_as_their_authors_publish_them_go_from_a_prompt_to_an_mp4() {
+    let plain = |folder: &Path| folder.join("diffusion_pytorch_model.safetensors");
+    for (model, sampler) in [("wan2.1-t2v-1.3b", "\"unipc\""), ("hunyuan-video", "\"euler\"")] {
+        let folder = on_checkpoint(model, sampler);
+        let path = |name: &str| folder.path().join(name);
+        let fake = |layout, name| {
+            succeeds(folder.path(), &["fake-weights", model, "--layout", layout, "-o", name]);
+        };
+        fake("original", "authors");
+        fake("diffusers", "hub");
+        let decoder = path("hub/vae");
+        if model == "wan2.1-t2v-1.3b" {
+            tiny::t5(&path("authors"), "umt5", 48);
+            tiny::t5(&path("hub"), "umt5", 48);
+            let encoder = path("authors/text_encoder");
+            let safetensors = encoder.join("model.safetensors");
+            let pickle = encoder.join("models_t5_umt5-xxl-enc-bf16.pth");
+            torch::save(&safetensors, None, str::to_string, &pickle);
+            fs::remove_file(safetensors).unwrap();
+            fs::create_dir(path("authors/vae")).unwrap();
+            let pickle = path("authors/vae/Wan2.1_VAE.pth");
+            torch::save(&plain(&decoder), None, str::to_string, &pickle);
+            fs::copy(decoder.join("config.json"), path("authors/vae/config.json")).unwrap();
+        } else {
+            let [transformer, vae] =
+                ["transformers", "vae"].map(|part| path("authors/hunyuan-video-t2v-720p").join(part));
+            fs::create_dir_all(&transformer).unwrap();
+            fs::create_dir(&vae).unwrap();
+            let safetensors = path("authors/mp_rank_00_model_states.safetensors");
+            let pickle = transformer.join("mp_rank_00_model_states.pt");
+            torch::save(&safetensors, Some("module"), str::to_string, &pickle);
+            fs::remove_file(safetensors).unwrap();
+            fs::rename(path("authors/config.json"), transformer.join("config.json")).unwrap();
+            let prefixed = |key: &str| format!("vae.{key}");
+            torch::save(
+                &plain(&decoder),
+                Some("state_dict"),
+                prefixed,
+                &vae.join("pytorch_model.pt"),
+            );
+            fs::copy(decoder.join("config.json"), vae.join("config.json")).unwrap();
+        }
+        let clips = ["authors", "hub"].map(|weights| {
+            let clip = format!("{weights}.mp4");
+            let prompt = ["--prompt", "a cat walks on the grass", "-o", &clip];
+            succeeds(
+                folder.path(),
+                &[&["generate", "tiny.toml", "--weights", weights][..], &prompt].concat(),
+            );
+            fs::read(path(&clip)).unwrap()
+        });
+        assert_eq!(&clips[0][4..8], b"ftyp", "{model}");
+        assert!(clips[0] == clips[1], "{model}: another clip than that of safetensors");
     }
 }
 

@@ -3,6 +3,10 @@
 mod checkpoints;
 mod refusals;
 mod sweeps;
+#[path = "../tiny/mod.rs"]
+mod tiny;
+#[path = "../../../core/tests/common/torch.rs"]
+mod torch;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

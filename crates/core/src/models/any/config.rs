@@ -13,9 +13,9 @@ use burn::tensor::{Device, FloatDType};
 use mixcache_policies::plan::UnitKind;
 use std::path::Path;
 
-/// In front of every key of a checkpoint that ComfyUI saved (`unet_prefix_from_state_dict` in its
+/// In front of every key of a checkpoint that ComfyUI saved or reads (`unet_prefix_from_state_dict` in its
 /// `comfy/model_detection.py`).
-const COMFYUI: &str = "model.diffusion_model.";
+const COMFYUI: [&str; 3] = ["model.diffusion_model.", "model.model.", "net."];
 
 /// Sizes of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -235,14 +235,14 @@ impl Config {
             Config::CogVideoX(_) => 8,
         }
     }
-    /// Loads a checkpoint in the authors' or in diffusers' key layout, with ComfyUI's prefix or without.
+    /// Loads a checkpoint in the authors' or in diffusers' key layout, with a prefix of ComfyUI's or without.
     ///
     /// # Errors
     /// [`WeightsError::Mismatch`] naming what is missing, misshapen or unknown, and what the checkpoint looks like.
     pub fn load(self, weights: Weights, device: &Device, dtype: FloatDType) -> Result<Model, WeightsError> {
         let bare = match self {
             Config::CogVideoX(_) => weights.clone(), // its authors' own keys begin so
-            _ => weights.clone().without_prefix(COMFYUI),
+            _ => COMFYUI.into_iter().fold(weights.clone(), Weights::without_prefix),
         };
         let (found, expected) = (likeness(&weights).or_else(|| likeness(&bare)), self.shown());
         let loaded = match self {
