@@ -4,6 +4,7 @@ use crate::calibration;
 use crate::clock::utc_now;
 use crate::experiment::{Experiment, GuidanceMode, Variant, hash};
 use crate::machine::Machine;
+use crate::metrics::through::Through;
 use crate::metrics::{self, Frames, Meter, i3d::I3d};
 use crate::schema::{EventRow, Knob, RunRow};
 use crate::subject::Subject;
@@ -55,6 +56,7 @@ pub struct Runner<'a> {
     own: RefCell<Option<(String, u64, Arc<Data>)>>, // data with the moments of this clip
     meter: OnceCell<Meter>,
     i3d: Option<I3d>,
+    versions: OnceCell<String>,
 }
 
 /// A denoising that only lacks its policy.
@@ -108,6 +110,7 @@ impl<'a> Runner<'a> {
             own: RefCell::default(),
             meter: OnceCell::new(),
             i3d: None,
+            versions: OnceCell::new(),
         }
     }
 
@@ -117,12 +120,21 @@ impl<'a> Runner<'a> {
         Runner { i3d, ..self }
     }
 
-    /// Asks every policy whether it fits, and every prompt whether it is understood, before anything runs.
+    /// Asks every policy whether it fits, every prompt whether it is understood, and whether frames can be measured as
+    /// asked, before anything runs.
     ///
     /// # Errors
     /// One error with all reasons.
     pub fn check(&self) -> Result<()> {
         let mut reasons = vec![];
+        if let Some(through) = self.experiment.metrics.through {
+            let (subject, name) = (self.subject, &self.experiment.model.name);
+            ensure!(
+                subject.trained && subject.makes_frames(),
+                "`through = \"{through}\"`: {name} makes no frames here that could be measured, without trained weights and a decoder; leave it out"
+            );
+            through.check()?;
+        }
         let prompts = &self.experiment.runs.prompts;
         let tokens = |prompt: &&String| self.subject.chain(1, prompt).map_or(0, |chain| chain.hidden_shape()[1]);
         let longest = prompts.iter().max_by_key(tokens).expect("an experiment has prompts"); // holds most
@@ -314,7 +326,7 @@ impl<'a> Runner<'a> {
         row.looks = Some(costs.looks as u32);
         row.cache_claimed_bytes = Some(outcome.claimed_bytes);
         row.cache_peak_bytes = Some(costs.peak_bytes);
-        let made = self.subject.decoded(outcome.latent.to_host());
+        let made = self.made(outcome.latent.to_host())?;
         if let Some(reference) = reference.filter(|_| self.subject.trained) {
             row.latent_rel_l2 = Some(metrics::relative_l2(&made.latent, &reference.latent)?);
             if let (Some(frames), Some(reference)) = (&made.frames, &reference.frames) {
@@ -329,6 +341,15 @@ impl<'a> Runner<'a> {
         let events = event_rows(&row.run_key, &run, &outcome.trace);
         row.warnings = outcome.warnings.join("; ");
         Ok((events, made))
+    }
+
+    /// What was made, from the numbers of its latent, with the frames that are measured.
+    pub fn made(&self, latent: Vec<f32>) -> Result<Reference> {
+        let mut made = self.subject.decoded(latent);
+        if let (Some(through), Some(frames)) = (self.experiment.metrics.through, &made.frames) {
+            made.frames = Some(through.frames(frames, self.subject.fps)?);
+        }
+        Ok(made)
     }
 
     /// The row of a cell before it has run: everything that defines it.
@@ -346,6 +367,7 @@ impl<'a> Runner<'a> {
                 &video,
                 &sampler,
                 mode,
+                &experiment.metrics,
             ),
             (
                 &cell.variant.spec,
@@ -361,13 +383,14 @@ impl<'a> Runner<'a> {
             experiment: experiment.name.clone(),
             experiment_hash: experiment.hash(),
             git_revision: env!("MIXCACHE_GIT_REVISION").into(),
-            versions: env!("MIXCACHE_VERSIONS").into(),
+            versions: self.versions.get_or_init(|| self.versions()).clone(),
             machine: self.machine.cpu.clone(),
             device: mixcache_core::device::describe(subject.model.device()),
             dtype: experiment.model.dtype.clone(),
             model: experiment.model.name.clone(),
             weights: subject.weights.clone(),
             substituted: experiment.substituted.clone(),
+            through: experiment.metrics.through.map_or(String::new(), Through::in_words),
             sampler: name_of(&sampler.kind),
             steps: sampler.steps as u32,
             shift: sampler.shift,
@@ -395,6 +418,12 @@ impl<'a> Runner<'a> {
             started_at: utc_now(),
             ..RunRow::default()
         }
+    }
+
+    fn versions(&self) -> String {
+        let program = self.experiment.metrics.through.and_then(Through::program);
+        let built_in = [env!("MIXCACHE_VERSIONS").to_string()];
+        built_in.into_iter().chain(program).collect::<Vec<_>>().join("; ")
     }
 
     /// How the passes of a step are combined, and at which scale: beside an embedded scale that of `true_cfg`.

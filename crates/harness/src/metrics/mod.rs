@@ -1,6 +1,6 @@
 //! How far a cached video is from the uncached one of the same prompt and seed. One file a metric.
 //!
-//! Frames come straight from the VAE, without a codec. The definitions are those of TeaCache's and PAB's
+//! Frames come straight from the VAE, unless they are asked to go [`through`] something. The definitions are those of TeaCache's and PAB's
 //! evaluation scripts (`common_metrics`), so that numbers compare with published tables.
 
 pub mod flicker;
@@ -12,11 +12,12 @@ mod motion;
 pub mod ms_ssim;
 pub mod psnr;
 pub mod ssim;
+pub mod through;
 
 pub use latent::relative_l2;
 
 use crate::schema::RunRow;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use burn::tensor::Device;
 use lpips::Lpips;
 
@@ -131,10 +132,15 @@ impl Frames {
             "{count} frames of {height}x{width} RGB are {expected} numbers, found {}",
             frames.data.len()
         );
-        if let Some(at) = frames.data.iter().position(|x| !x.is_finite()) {
-            anyhow::bail!("frame {} holds {}", at / frames.frame_len(), frames.data[at]);
-        }
+        frames.ensure_finite()?;
         Ok(frames)
+    }
+
+    fn ensure_finite(&self) -> Result<()> {
+        match self.data.iter().position(|x| !x.is_finite()) {
+            Some(at) => bail!("frame {} holds {}", at / self.frame_len(), self.data[at]),
+            None => Ok(()),
+        }
     }
 
     /// Frames, height, width.

@@ -5,6 +5,7 @@ use crate::experiment::{Experiment, Variant};
 use crate::machine::Machine;
 use crate::metrics::Frames;
 use crate::metrics::i3d::{self, I3d};
+use crate::metrics::through::Through;
 use crate::progress;
 use crate::record::Recording;
 use crate::runner::{Cell, Reference, Runner};
@@ -29,6 +30,10 @@ pub struct Args {
     /// Weights of I3D (Kinetics-400, safetensors), for the Fréchet distance of clips; MIXCACHE_I3D says the same.
     #[arg(long, value_name = "FILE")]
     i3d: Option<PathBuf>,
+    /// What the frames of both clips go through before they are measured, as before published numbers: 8-bit; h264 (CRF 25, as
+    /// diffusers writes); h264:10 (as Wan's own code does). Needs the program ffmpeg for H.264.
+    #[arg(long, value_name = "8-bit|h264[:CRF]")]
+    through: Option<Through>,
     /// Start anew even if an unfinished recording of the same experiment could go on.
     #[arg(long)]
     fresh: bool,
@@ -39,7 +44,8 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
-    let experiment = args.chosen.settle_for(args.json)?;
+    let mut experiment = args.chosen.settle_for(args.json)?;
+    experiment.metrics.through = args.through.or(experiment.metrics.through);
     let subject = Subject::load(&experiment)?;
     let mut runner = Runner::new(&experiment, &subject);
     runner.check()?;
@@ -48,7 +54,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     let root = args.results.join(&experiment.name);
     let mut recording = open(&experiment, &root, args.fresh)?;
-    let mut group = Group::new(&runner, &subject, recording.directory());
+    let mut group = Group::new(&runner, recording.directory());
     let cells = runner.cells();
     warm_up(&runner, &cells[0], experiment.runs.warmup_steps)?;
     let mut progress = progress::Sweep::over(&cells);
@@ -148,16 +154,14 @@ fn tell(progress: &progress::Sweep, row: &RunRow) {
 /// kept on disk, so that a resumed sweep finds it.
 struct Group<'a> {
     runner: &'a Runner<'a>,
-    subject: &'a Subject,
     path: PathBuf,
     current: Option<(String, Reference)>,
 }
 
 impl<'a> Group<'a> {
-    fn new(runner: &'a Runner<'a>, subject: &'a Subject, folder: &Path) -> Group<'a> {
+    fn new(runner: &'a Runner<'a>, folder: &Path) -> Group<'a> {
         Group {
             runner,
-            subject,
             path: folder.join("reference.safetensors.tmp"),
             current: None,
         }
@@ -169,7 +173,7 @@ impl<'a> Group<'a> {
     fn reference(&mut self, cell: &Cell, finished: &BTreeSet<String>) -> Result<Option<&Reference>> {
         let name = Group::name(cell);
         if self.current.as_ref().is_none_or(|(current, _)| *current != name) {
-            self.current = self.on_disk(&name).map(|reference| (name, reference));
+            self.current = self.on_disk(&name)?.map(|reference| (name, reference));
         }
         let off = Cell {
             variant: Variant::off(),
@@ -183,9 +187,9 @@ impl<'a> Group<'a> {
         }
         Ok(self.current.as_ref().map(|(_, reference)| reference))
     }
-    fn on_disk(&self, name: &str) -> Option<Reference> {
-        let latent = Weights::open(&self.path).ok()?.floats(name)?;
-        Some(self.subject.decoded(latent))
+    fn on_disk(&self, name: &str) -> Result<Option<Reference>> {
+        let latent = Weights::open(&self.path).ok().and_then(|file| file.floats(name));
+        latent.map(|latent| self.runner.made(latent)).transpose()
     }
     fn offer(&mut self, cell: &Cell, made: Reference) -> Result<()> {
         if cell.variant.label != "off" {

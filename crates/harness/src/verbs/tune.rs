@@ -138,7 +138,9 @@ pub fn run(args: Args) -> Result<()> {
         .collect();
     let whole = whole_numbers(&family[0])?;
     let tried = search(&knobs, whole, aim, args.tries, &tell, &mut measure)?;
-    let (best, notes) = (nearest(&tried, aim), notes(&family[0], &tried, aim));
+    let (best, mut notes) = (nearest(&tried, aim), notes(&family[0], &tried, aim));
+    let through = experiment.metrics.through.filter(|_| !matches!(aim, Aim::Speedup(_)));
+    notes.extend(through.map(|through| format!("note: frames were measured through {}", through.in_words())));
     if args.json {
         let found = json!({
             "policy": family[0].series,
@@ -147,6 +149,7 @@ pub fn run(args: Args) -> Result<()> {
             "unit": aim.unit(),
             "is_met": aim.is_met_by(best.mean()),
             "substituted": experiment.substituted,
+            "through": experiment.metrics.through,
             "best": best,
             "notes": notes,
             "tried": tried,
