@@ -47,6 +47,29 @@ pub struct Reference {
     pub frames: Option<Frames>,
 }
 
+/// A cell that has run, of which the host's part of scoring is left. It needs no device and no runner: it may be done beside the
+/// next run.
+pub struct Taken {
+    /// What was measured so far.
+    pub row: RunRow,
+    /// Its decisions.
+    pub events: Vec<EventRow>,
+    /// What it made; none where it failed.
+    pub made: Option<Arc<Reference>>,
+    compared: Option<Arc<Reference>>,
+}
+
+impl Taken {
+    /// Works out the metrics that need no device.
+    pub fn score(&mut self) {
+        if let (Some(made), Some(compared)) = (&self.made, &self.compared)
+            && let (Some(frames), Some(reference)) = (&made.frames, &compared.frames)
+        {
+            metrics::measure_on_host(&mut self.row, frames, reference);
+        }
+    }
+}
+
 /// Runs cells of one experiment on one subject.
 pub struct Runner<'a> {
     experiment: &'a Experiment,
@@ -292,18 +315,32 @@ impl<'a> Runner<'a> {
     }
 
     /// One cell as a row, its decisions, and what it made. A failure is a row with its error.
-    pub fn measure(&self, cell: &Cell, reference: Option<&Reference>) -> (RunRow, Vec<EventRow>, Option<Reference>) {
+    pub fn measure(&self, cell: &Cell, reference: Option<&Arc<Reference>>) -> Taken {
+        let mut taken = self.take(cell, reference);
+        taken.score();
+        taken
+    }
+
+    /// The same without what the host can do alone.
+    pub fn take(&self, cell: &Cell, reference: Option<&Arc<Reference>>) -> Taken {
         let mut row = self.row(cell);
-        match self.try_measure(cell, reference, &mut row) {
-            Ok((events, made)) => (row, events, Some(made)),
+        let compared = reference.filter(|_| self.subject.trained).cloned();
+        let (events, made) = match self.try_take(cell, compared.as_deref(), &mut row) {
+            Ok((events, made)) => (events, Some(Arc::new(made))),
             Err(error) => {
                 row.error = Some(format!("{error:#}"));
-                (row, vec![], None)
+                (vec![], None)
             }
+        };
+        Taken {
+            row,
+            events,
+            made,
+            compared,
         }
     }
 
-    fn try_measure(
+    fn try_take(
         &self,
         cell: &Cell,
         reference: Option<&Reference>,
@@ -327,11 +364,11 @@ impl<'a> Runner<'a> {
         row.cache_claimed_bytes = Some(outcome.claimed_bytes);
         row.cache_peak_bytes = Some(costs.peak_bytes);
         let made = self.made(outcome.latent.to_host())?;
-        if let Some(reference) = reference.filter(|_| self.subject.trained) {
+        if let Some(reference) = reference {
             row.latent_rel_l2 = Some(metrics::relative_l2(&made.latent, &reference.latent)?);
             if let (Some(frames), Some(reference)) = (&made.frames, &reference.frames) {
                 let meter = self.meter.get_or_init(|| Meter::new(self.subject.model.device()));
-                meter.measure(row, frames, reference)?;
+                meter.measure_on_device(row, frames, reference)?;
             }
         }
         if let (Some(i3d), Some(frames), true) = (&self.i3d, &made.frames, self.subject.trained) {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Find the value of a policy's knob for a target: a bracketed search with real runs.
 #[derive(clap::Args, Debug)]
@@ -217,7 +218,7 @@ fn measure(
     variant: &Variant,
     knob: f64,
     aim: Aim,
-    references: &mut HashMap<(usize, u64), Reference>,
+    references: &mut HashMap<(usize, u64), Arc<Reference>>,
 ) -> Result<Tried> {
     let variant = with_knob(variant, knob)?;
     let (mut values, mut shares, mut warnings) = (vec![], vec![], String::new());
@@ -230,11 +231,13 @@ fn measure(
                 repeat: 0,
             };
             if aim != Aim::Speedup(aim.target()) && !references.contains_key(&(prompt, seed)) {
-                let (row, _, made) = runner.measure(&cell(Variant::off()), None);
-                let made = made.with_context(|| row.error.unwrap_or_default())?;
+                let off = runner.measure(&cell(Variant::off()), None);
+                let made = off.made.with_context(|| off.row.error.unwrap_or_default())?;
                 references.insert((prompt, seed), made);
             }
-            let (row, _, _) = runner.measure(&cell(variant.clone()), references.get(&(prompt, seed)));
+            let row = runner
+                .measure(&cell(variant.clone()), references.get(&(prompt, seed)))
+                .row;
             if let Some(error) = row.error {
                 bail!("{}: {error}", variant.label);
             }
