@@ -7,6 +7,7 @@ mod variants;
 pub use data::{Origins, read_data};
 pub use variants::Variant;
 
+use crate::metrics::through::Through;
 use anyhow::{Context, Result, bail, ensure};
 use mixcache_core::denoise::Guidance;
 use mixcache_core::models::Config;
@@ -35,6 +36,8 @@ pub struct Experiment {
     pub video: WireVideo,
     /// Sampler and guidance.
     pub sampler: WireSampler,
+    /// How quality is measured.
+    pub metrics: WireMetrics,
     /// Prompts, seeds, repeats.
     pub runs: WireRuns,
     /// What to use where the model cannot be had.
@@ -60,6 +63,8 @@ struct Wire {
     model: WireModel,
     video: WireVideo,
     sampler: WireSampler,
+    #[serde(default)]
+    metrics: WireMetrics,
     runs: WireRuns,
     stand_in: Option<WireStandIn>,
     policy: Vec<Table>,
@@ -160,6 +165,15 @@ impl GuidanceMode {
             GuidanceMode::Batched => Guidance::Batched { scale },
         }
     }
+}
+
+/// How quality is measured.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WireMetrics {
+    /// What the frames of both clips go through before they are compared: `8-bit`, `h264` or `h264:CRF`. Without it they
+    /// come straight from the decoder. `--through` overrides it.
+    pub through: Option<Through>,
 }
 
 /// Prompts, seeds, repeats.
@@ -279,6 +293,7 @@ impl Experiment {
             model: wire.model,
             video,
             sampler,
+            metrics: wire.metrics,
             runs: wire.runs,
             stand_in: wire.stand_in,
             policies,
@@ -291,7 +306,7 @@ impl Experiment {
 
     /// Hash of all that decides what will run, calibrated data included; 16 hex digits.
     pub fn hash(&self) -> String {
-        let asked = (&self.model, &self.runs, &self.substituted);
+        let asked = (&self.model, &self.metrics, &self.runs, &self.substituted);
         hash(&(&self.text, asked, format!("{:?}", self.data)))
     }
 

@@ -4,6 +4,7 @@ use crate::calibration;
 use crate::clock::utc_now;
 use crate::experiment::{Experiment, GuidanceMode, Variant, hash};
 use crate::machine::Machine;
+use crate::metrics::through::Through;
 use crate::metrics::{self, Frames, Meter, i3d::I3d};
 use crate::schema::{EventRow, Knob, RunRow};
 use crate::subject::Subject;
@@ -46,6 +47,29 @@ pub struct Reference {
     pub frames: Option<Frames>,
 }
 
+/// A cell that has run, of which the host's part of scoring is left. It needs no device and no runner: it may be done beside the
+/// next run.
+pub struct Taken {
+    /// What was measured so far.
+    pub row: RunRow,
+    /// Its decisions.
+    pub events: Vec<EventRow>,
+    /// What it made; none where it failed.
+    pub made: Option<Arc<Reference>>,
+    compared: Option<Arc<Reference>>,
+}
+
+impl Taken {
+    /// Works out the metrics that need no device.
+    pub fn score(&mut self) {
+        if let (Some(made), Some(compared)) = (&self.made, &self.compared)
+            && let (Some(frames), Some(reference)) = (&made.frames, &compared.frames)
+        {
+            metrics::measure_on_host(&mut self.row, frames, reference);
+        }
+    }
+}
+
 /// Runs cells of one experiment on one subject.
 pub struct Runner<'a> {
     experiment: &'a Experiment,
@@ -55,6 +79,7 @@ pub struct Runner<'a> {
     own: RefCell<Option<(String, u64, Arc<Data>)>>, // data with the moments of this clip
     meter: OnceCell<Meter>,
     i3d: Option<I3d>,
+    versions: OnceCell<String>,
 }
 
 /// A denoising that only lacks its policy.
@@ -108,6 +133,7 @@ impl<'a> Runner<'a> {
             own: RefCell::default(),
             meter: OnceCell::new(),
             i3d: None,
+            versions: OnceCell::new(),
         }
     }
 
@@ -117,12 +143,21 @@ impl<'a> Runner<'a> {
         Runner { i3d, ..self }
     }
 
-    /// Asks every policy whether it fits, and every prompt whether it is understood, before anything runs.
+    /// Asks every policy whether it fits, every prompt whether it is understood, and whether frames can be measured as
+    /// asked, before anything runs.
     ///
     /// # Errors
     /// One error with all reasons.
     pub fn check(&self) -> Result<()> {
         let mut reasons = vec![];
+        if let Some(through) = self.experiment.metrics.through {
+            let (subject, name) = (self.subject, &self.experiment.model.name);
+            ensure!(
+                subject.trained && subject.makes_frames(),
+                "`through = \"{through}\"`: {name} makes no frames here that could be measured, without trained weights and a decoder; leave it out"
+            );
+            through.check()?;
+        }
         let prompts = &self.experiment.runs.prompts;
         let tokens = |prompt: &&String| self.subject.chain(1, prompt).map_or(0, |chain| chain.hidden_shape()[1]);
         let longest = prompts.iter().max_by_key(tokens).expect("an experiment has prompts"); // holds most
@@ -280,18 +315,32 @@ impl<'a> Runner<'a> {
     }
 
     /// One cell as a row, its decisions, and what it made. A failure is a row with its error.
-    pub fn measure(&self, cell: &Cell, reference: Option<&Reference>) -> (RunRow, Vec<EventRow>, Option<Reference>) {
+    pub fn measure(&self, cell: &Cell, reference: Option<&Arc<Reference>>) -> Taken {
+        let mut taken = self.take(cell, reference);
+        taken.score();
+        taken
+    }
+
+    /// The same without what the host can do alone.
+    pub fn take(&self, cell: &Cell, reference: Option<&Arc<Reference>>) -> Taken {
         let mut row = self.row(cell);
-        match self.try_measure(cell, reference, &mut row) {
-            Ok((events, made)) => (row, events, Some(made)),
+        let compared = reference.filter(|_| self.subject.trained).cloned();
+        let (events, made) = match self.try_take(cell, compared.as_deref(), &mut row) {
+            Ok((events, made)) => (events, Some(Arc::new(made))),
             Err(error) => {
                 row.error = Some(format!("{error:#}"));
-                (row, vec![], None)
+                (vec![], None)
             }
+        };
+        Taken {
+            row,
+            events,
+            made,
+            compared,
         }
     }
 
-    fn try_measure(
+    fn try_take(
         &self,
         cell: &Cell,
         reference: Option<&Reference>,
@@ -314,12 +363,12 @@ impl<'a> Runner<'a> {
         row.looks = Some(costs.looks as u32);
         row.cache_claimed_bytes = Some(outcome.claimed_bytes);
         row.cache_peak_bytes = Some(costs.peak_bytes);
-        let made = self.subject.decoded(outcome.latent.to_host());
-        if let Some(reference) = reference.filter(|_| self.subject.trained) {
+        let made = self.made(outcome.latent.to_host())?;
+        if let Some(reference) = reference {
             row.latent_rel_l2 = Some(metrics::relative_l2(&made.latent, &reference.latent)?);
             if let (Some(frames), Some(reference)) = (&made.frames, &reference.frames) {
                 let meter = self.meter.get_or_init(|| Meter::new(self.subject.model.device()));
-                meter.measure(row, frames, reference)?;
+                meter.measure_on_device(row, frames, reference)?;
             }
         }
         if let (Some(i3d), Some(frames), true) = (&self.i3d, &made.frames, self.subject.trained) {
@@ -329,6 +378,15 @@ impl<'a> Runner<'a> {
         let events = event_rows(&row.run_key, &run, &outcome.trace);
         row.warnings = outcome.warnings.join("; ");
         Ok((events, made))
+    }
+
+    /// What was made, from the numbers of its latent, with the frames that are measured.
+    pub fn made(&self, latent: Vec<f32>) -> Result<Reference> {
+        let mut made = self.subject.decoded(latent);
+        if let (Some(through), Some(frames)) = (self.experiment.metrics.through, &made.frames) {
+            made.frames = Some(through.frames(frames, self.subject.fps)?);
+        }
+        Ok(made)
     }
 
     /// The row of a cell before it has run: everything that defines it.
@@ -346,6 +404,7 @@ impl<'a> Runner<'a> {
                 &video,
                 &sampler,
                 mode,
+                &experiment.metrics,
             ),
             (
                 &cell.variant.spec,
@@ -361,13 +420,14 @@ impl<'a> Runner<'a> {
             experiment: experiment.name.clone(),
             experiment_hash: experiment.hash(),
             git_revision: env!("MIXCACHE_GIT_REVISION").into(),
-            versions: env!("MIXCACHE_VERSIONS").into(),
+            versions: self.versions.get_or_init(|| self.versions()).clone(),
             machine: self.machine.cpu.clone(),
             device: mixcache_core::device::describe(subject.model.device()),
             dtype: experiment.model.dtype.clone(),
             model: experiment.model.name.clone(),
             weights: subject.weights.clone(),
             substituted: experiment.substituted.clone(),
+            through: experiment.metrics.through.map_or(String::new(), Through::in_words),
             sampler: name_of(&sampler.kind),
             steps: sampler.steps as u32,
             shift: sampler.shift,
@@ -395,6 +455,12 @@ impl<'a> Runner<'a> {
             started_at: utc_now(),
             ..RunRow::default()
         }
+    }
+
+    fn versions(&self) -> String {
+        let program = self.experiment.metrics.through.and_then(Through::program);
+        let built_in = [env!("MIXCACHE_VERSIONS").to_string()];
+        built_in.into_iter().chain(program).collect::<Vec<_>>().join("; ")
     }
 
     /// How the passes of a step are combined, and at which scale: beside an embedded scale that of `true_cfg`.

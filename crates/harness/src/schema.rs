@@ -29,6 +29,8 @@ pub struct RunRow {
     pub model: String,
     pub weights: String,
     pub substituted: String,
+    #[serde(default)] // recordings older than the column
+    pub through: String,
     pub sampler: String,
     pub steps: u32,
     pub shift: f64,

@@ -90,6 +90,17 @@ pub enum Value {
     Estimate(Estimate),
 }
 
+impl Sheet {
+    /// The same with one remark in every row, for CSV and JSON, where no heading says it. Nothing where there is none.
+    pub fn remarked(mut self, name: &str, remark: &str) -> Sheet {
+        if !remark.is_empty() {
+            self.columns.push(Column::hidden(name));
+            self.rows.iter_mut().for_each(|row| row.push(remark.into()));
+        }
+        self
+    }
+}
+
 impl Column {
     /// A column of words.
     pub fn text(name: &str, title: &str) -> Column {

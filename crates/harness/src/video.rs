@@ -65,7 +65,8 @@ pub fn beside(reference: &Frames, policy: &Frames) -> Result<Frames> {
     Frames::new(reference.count, reference.height, reference.width + policy.width, data)
 }
 
-fn to_byte(x: f32) -> u8 {
+/// The nearest of 256 values.
+pub(crate) fn to_byte(x: f32) -> u8 {
     (x.clamp(0.0, 1.0) * 255.0).round() as u8
 }
 

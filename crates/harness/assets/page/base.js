@@ -113,7 +113,8 @@ const plain = (value) => (value === null ? "–" : short(value));
 const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(0)} %`);
 const mebibytes = (bytes) => (bytes === null ? "–" : (bytes / 2 ** 20).toFixed(1));
 const knobText = (c) => (c.knob ? `${c.knob[0].replaceAll("_", " ")} ${short(c.knob[1])}` : "");
-const qualityName = (q) => q.name + (q.unit ? ` ${q.unit}` : "");
+const qualityOf = (q) => q.name + (q.of_frames && page.through ? ` (${page.through})` : "");
+const qualityName = (q) => qualityOf(q) + (q.unit ? ` ${q.unit}` : "");
 
 /// Marker shapes of the printed plots: circle, square, triangle, diamond, triangle on its tip.
 function glyph(marker, r) {

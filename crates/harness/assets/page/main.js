@@ -8,7 +8,7 @@ function runFigures(run) {
   return [
     run.compute !== null ? `${percent(run.compute)} of the work` : "",
     off && run.denoise_s ? `${run.denoise_s.toFixed(2)} s, uncached ${off.denoise_s.toFixed(2)} s` : "",
-    q && value !== null ? `${q.name} ${value.toFixed(q.digits)}${q.unit ? ` ${q.unit}` : ""}` : "",
+    q && value !== null ? `${qualityOf(q)} ${value.toFixed(q.digits)}${q.unit ? ` ${q.unit}` : ""}` : "",
   ].filter(Boolean).join(" · ");
 }
 

@@ -1,6 +1,6 @@
 //! How far a cached video is from the uncached one of the same prompt and seed. One file a metric.
 //!
-//! Frames come straight from the VAE, without a codec. The definitions are those of TeaCache's and PAB's
+//! Frames come straight from the VAE, unless they are asked to go [`through`] something. The definitions are those of TeaCache's and PAB's
 //! evaluation scripts (`common_metrics`), so that numbers compare with published tables.
 
 pub mod flicker;
@@ -12,11 +12,12 @@ mod motion;
 pub mod ms_ssim;
 pub mod psnr;
 pub mod ssim;
+pub mod through;
 
 pub use latent::relative_l2;
 
 use crate::schema::RunRow;
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use burn::tensor::Device;
 use lpips::Lpips;
 
@@ -38,46 +39,54 @@ pub struct Metric {
     /// Column it is recorded in.
     pub column: &'static str,
     /// The value, or none where the metric is not defined for frames of this size.
-    pub measure: fn(&Meter, frames: &Frames, reference: &Frames) -> Option<f64>,
+    pub measure: Measure,
     /// The field of the row behind `column`.
     pub field: fn(&mut RunRow) -> &mut Option<f64>,
+}
+
+/// How a metric is worked out, of frames and reference frames.
+pub enum Measure {
+    /// On the host.
+    Host(fn(&Frames, &Frames) -> Option<f64>),
+    /// By a network on the device of the model.
+    Device(fn(&Meter, &Frames, &Frames) -> Option<f64>),
 }
 
 /// All metrics of frames. A new one is a file, a line here, and a column in the schema.
 pub const METRICS: &[Metric] = &[
     Metric {
         column: "psnr_db",
-        measure: |_, frames, reference| psnr::mean_of_frames(frames, reference),
+        measure: Measure::Host(psnr::mean_of_frames),
         field: |row| &mut row.psnr_db,
     },
     Metric {
         column: "psnr_pooled_db",
-        measure: |_, frames, reference| psnr::pooled(frames, reference),
+        measure: Measure::Host(psnr::pooled),
         field: |row| &mut row.psnr_pooled_db,
     },
     Metric {
         column: "ssim",
-        measure: |_, frames, reference| ssim::mean_of_frames(frames, reference),
+        measure: Measure::Host(ssim::mean_of_frames),
         field: |row| &mut row.ssim,
     },
     Metric {
         column: "ms_ssim",
-        measure: |_, frames, reference| ms_ssim::mean_of_frames(frames, reference),
+        measure: Measure::Host(ms_ssim::mean_of_frames),
         field: |row| &mut row.ms_ssim,
     },
     Metric {
         column: "lpips",
-        measure: |meter, frames, reference| meter.lpips.mean_of_frames(frames, reference),
+        measure: Measure::Device(|meter, frames, reference| meter.lpips.mean_of_frames(frames, reference)),
         field: |row| &mut row.lpips,
     },
     Metric {
         column: "flicker_error",
-        measure: |_, frames, reference| flicker::error(frames, reference),
+        measure: Measure::Host(flicker::error),
         field: |row| &mut row.flicker_error,
     },
     Metric {
         column: "warping_error",
-        measure: |_, frames, reference| flicker::warping_error(frames, reference),
+        measure: Measure::Host(flicker::warping_error),
         field: |row| &mut row.warping_error,
     },
 ];
@@ -100,6 +109,16 @@ impl Meter {
     /// # Errors
     /// If the two differ in size or count: nothing is cropped or resized.
     pub fn measure(&self, row: &mut RunRow, frames: &Frames, reference: &Frames) -> Result<()> {
+        self.measure_on_device(row, frames, reference)?;
+        measure_on_host(row, frames, reference);
+        Ok(())
+    }
+
+    /// The same by those metrics alone that are worked out on the device.
+    ///
+    /// # Errors
+    /// As of [`Meter::measure`].
+    pub fn measure_on_device(&self, row: &mut RunRow, frames: &Frames, reference: &Frames) -> Result<()> {
         ensure!(
             frames.size() == reference.size(),
             "frames [t, h, w] = {:?} cannot be compared with a reference of {:?}",
@@ -107,9 +126,20 @@ impl Meter {
             reference.size()
         );
         for metric in METRICS {
-            *(metric.field)(row) = (metric.measure)(self, frames, reference);
+            if let Measure::Device(measure) = metric.measure {
+                *(metric.field)(row) = measure(self, frames, reference);
+            }
         }
         Ok(())
+    }
+}
+
+/// Measures `frames` against a `reference` of the same size by the metrics that need no device.
+pub fn measure_on_host(row: &mut RunRow, frames: &Frames, reference: &Frames) {
+    for metric in METRICS {
+        if let Measure::Host(measure) = metric.measure {
+            *(metric.field)(row) = measure(frames, reference);
+        }
     }
 }
 
@@ -131,10 +161,15 @@ impl Frames {
             "{count} frames of {height}x{width} RGB are {expected} numbers, found {}",
             frames.data.len()
         );
-        if let Some(at) = frames.data.iter().position(|x| !x.is_finite()) {
-            anyhow::bail!("frame {} holds {}", at / frames.frame_len(), frames.data[at]);
-        }
+        frames.ensure_finite()?;
         Ok(frames)
+    }
+
+    fn ensure_finite(&self) -> Result<()> {
+        match self.data.iter().position(|x| !x.is_finite()) {
+            Some(at) => bail!("frame {} holds {}", at / self.frame_len(), self.data[at]),
+            None => Ok(()),
+        }
     }
 
     /// Frames, height, width.

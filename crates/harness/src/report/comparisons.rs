@@ -53,5 +53,9 @@ pub fn of(group: &Group) -> Vec<Table> {
         sheet: shares.sheet(),
         markdown: shares.markdown(),
     }));
-    tables
+    let remarked = |table: Table| Table {
+        sheet: table.sheet.remarked("through", &group.common.through),
+        ..table
+    };
+    tables.into_iter().map(remarked).collect()
 }

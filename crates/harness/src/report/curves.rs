@@ -27,6 +27,7 @@ const GREYS: [RGBColor; 3] = [RGBColor(110, 110, 110), RGBColor(150, 150, 150), 
 /// One measure on the vertical axis.
 struct Panel {
     title: &'static str,
+    of_frames: bool,
     log: bool,
     value: fn(&Summary) -> Option<Estimate>,
     /// The value of a run that equals the uncached one: it lies off the scale and is drawn at the edge.
@@ -36,12 +37,14 @@ struct Panel {
 const QUALITY: [Panel; 2] = [
     Panel {
         title: "PSNR, dB (higher is closer)",
+        of_frames: true,
         log: false,
         value: |s| s.psnr_db,
         identical: Some(100.0),
     },
     Panel {
         title: "latent error, relative L2 (lower is closer)",
+        of_frames: false,
         log: true,
         value: |s| s.latent_rel_l2,
         identical: Some(0.0),
@@ -50,6 +53,7 @@ const QUALITY: [Panel; 2] = [
 
 const WORK: Panel = Panel {
     title: "share of the transformer's work done",
+    of_frames: false,
     log: false,
     value: |s| {
         Some(Estimate {
@@ -59,6 +63,15 @@ const WORK: Panel = Panel {
     },
     identical: None,
 };
+
+impl Panel {
+    fn title(&self, group: &Group) -> String {
+        match self.of_frames {
+            true => group.of_frames(self.title),
+            false => self.title.to_string(),
+        }
+    }
+}
 
 /// The configurations of one series, in the order of their speed-up.
 pub(super) struct Curve<'a> {
@@ -120,6 +133,8 @@ pub fn draw(group: &Group, title: &str) -> Result<Option<String>> {
                 bottom: legend_top - 90,
             };
             draw_panel(canvas, panel, &frame, &curves)?;
+            let title = panel.title(group);
+            draw::text_upwards(canvas, &title, (frame.left - 72, (frame.top + frame.bottom) / 2), 19.0)?;
         }
         Ok(())
     })?;
@@ -314,7 +329,7 @@ fn draw_panel(canvas: &Canvas, panel: &Panel, frame: &Frame, curves: &[Curve]) -
     let scale = Scale::new(panel, frame, curves, |speeds| {
         Axis::linear(speeds.into_iter(), frame.left, frame.right)
     });
-    axes(canvas, panel, frame, &scale.x, &scale.y)?;
+    axes(canvas, frame, &scale.x, &scale.y)?;
     let mut labels = Labels::new(frame);
     for curve in curves {
         let path = line_and_band(canvas, &scale, curve, &curve.style)?;
@@ -354,7 +369,7 @@ fn put_knobs(canvas: &Canvas, labels: &mut Labels, scale: &Scale, curve: &Curve,
     Ok(())
 }
 
-fn axes(canvas: &Canvas, panel: &Panel, frame: &Frame, x: &Axis, y: &Axis) -> Result<()> {
+fn axes(canvas: &Canvas, frame: &Frame, x: &Axis, y: &Axis) -> Result<()> {
     let Frame {
         left,
         right,
@@ -378,8 +393,7 @@ fn axes(canvas: &Canvas, panel: &Panel, frame: &Frame, x: &Axis, y: &Axis) -> Re
         19.0,
         INK,
         HPos::Center,
-    )?;
-    draw::text_upwards(canvas, panel.title, (left - 72, (top + bottom) / 2), 19.0)
+    )
 }
 
 fn line(canvas: &Canvas, path: &[(i32, i32)], style: &Look) -> Result<()> {

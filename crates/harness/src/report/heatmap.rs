@@ -137,7 +137,11 @@ fn outcome(run: &RunRow) -> String {
     let compute = run
         .compute_fraction
         .map(|share| format!(" · {:.0} % of the work done", share * 100.0));
-    let psnr = run.psnr_db.map(|psnr| format!(" · PSNR {psnr:.1} dB"));
+    let through = match run.through.as_str() {
+        "" => String::new(),
+        through => format!(" ({through})"),
+    };
+    let psnr = run.psnr_db.map(|psnr| format!(" · PSNR{through} {psnr:.1} dB"));
     compute.unwrap_or_default() + &psnr.unwrap_or_default()
 }
 

@@ -26,6 +26,7 @@ impl Report {
                 "setting": group.describe(),
                 "sample": group.sample(),
                 "substituted": group.common.substituted,
+                "through": group.common.through,
                 "warnings": warnings(group),
                 "baseline": table::baseline(group),
                 "configurations": table::sheet(group).json(),

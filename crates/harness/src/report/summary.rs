@@ -168,7 +168,16 @@ impl Group {
             .any(|summary| !summary.is_off() && summary.has_quality())
     }
 
-    /// `wan-1.3b, unipc 50 steps, shift 5, guidance 5, 33×480×832, 8190 tokens`
+    /// The title of a metric of frames, with what they went through before they were measured.
+    pub fn of_frames(&self, title: &str) -> String {
+        match self.common.through.as_str() {
+            "" => title.to_string(),
+            through => format!("{title} ({through})"),
+        }
+    }
+
+    /// `wan-1.3b, unipc 50 steps, shift 5, guidance 5, 33×480×832, 8190 tokens`, and what frames went through before they were
+    /// measured.
     pub fn describe(&self) -> String {
         let RunRow {
             model,
@@ -178,13 +187,18 @@ impl Group {
             height,
             width,
             tokens,
+            through,
             ..
         } = &self.common;
-        format!(
+        let mut text = format!(
             "{model}, {sampler} {} steps, shift {shift}, guidance {}, {frames}×{height}×{width}, {tokens} tokens",
             self.steps,
             self.common.guidance_in_words()
-        )
+        );
+        if !through.is_empty() {
+            text += &format!(", frames measured through {through}");
+        }
+        text
     }
 
     /// `3 prompts × 2 seeds × 2 repeats`
@@ -219,6 +233,7 @@ fn setting(row: &RunRow) -> String {
         model,
         weights,
         substituted,
+        through,
         sampler,
         shift,
         frames,
@@ -237,7 +252,7 @@ fn setting(row: &RunRow) -> String {
         ..
     } = row;
     format!(
-        "{model}|{weights}|{substituted}|{sampler}|{shift}|{guidance}|{frames}|{height}|{width}|{tokens}|\
+        "{model}|{weights}|{substituted}|{through}|{sampler}|{shift}|{guidance}|{frames}|{height}|{width}|{tokens}|\
          {machine}|{device}|{dtype}|{threads}|{git_revision}"
     )
 }

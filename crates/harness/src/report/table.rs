@@ -13,6 +13,7 @@ promises. Cache is claimed before the run and held at the peak.\n";
 
 /// A group as a table.
 pub fn sheet(group: &Group) -> Sheet {
+    let of_frames = |name: &str, title: &str, digits| Column::estimate(name, &group.of_frames(title), digits, "");
     let columns = vec![
         Column::text("policy", "policy"),
         Column::text("knobs", "knobs"),
@@ -24,14 +25,14 @@ pub fn sheet(group: &Group) -> Sheet {
         Column::share("compute_fraction", "compute"),
         Column::hidden("ideal_speedup"),
         Column::share("realised", "realised"),
-        Column::estimate("psnr_db", "PSNR dB", 2, ""),
-        Column::estimate("ssim", "SSIM", 4, ""),
-        Column::estimate("ms_ssim", "MS-SSIM", 4, ""),
-        Column::estimate("lpips", "LPIPS", 4, ""),
-        Column::estimate("flicker_error", "flicker", 4, ""),
-        Column::estimate("warping_error", "warping", 4, ""),
+        of_frames("psnr_db", "PSNR dB", 2),
+        of_frames("ssim", "SSIM", 4),
+        of_frames("ms_ssim", "MS-SSIM", 4),
+        of_frames("lpips", "LPIPS", 4),
+        of_frames("flicker_error", "flicker", 4),
+        of_frames("warping_error", "warping", 4),
         Column::estimate("latent_rel_l2", "latent error", 4, ""),
-        Column::number("i3d_frechet", "Fréchet I3D", 2),
+        Column::number("i3d_frechet", &group.of_frames("Fréchet I3D"), 2),
         Column::mib("cache_claimed_bytes", "claimed MiB"),
         Column::mib("cache_peak_bytes", "held MiB"),
         Column::number("reads", "reads", 0),
@@ -39,7 +40,7 @@ pub fn sheet(group: &Group) -> Sheet {
         Column::number("failures", "failed", 0),
     ];
     let rows = group.summaries.iter().map(|summary| row(summary, group)).collect();
-    Sheet { columns, rows }
+    Sheet { columns, rows }.remarked("through", &group.common.through)
 }
 
 fn row(s: &Summary, group: &Group) -> Vec<Cell> {
@@ -82,8 +83,8 @@ pub fn brief(group: &Group) -> Sheet {
         Column::text("policy", "policy"),
         Column::share("compute_fraction", "compute"),
         Column::estimate("speedup", "speed-up", 2, "×"),
-        Column::estimate("psnr_db", "PSNR dB", 2, ""),
-        Column::number("lpips", "LPIPS", 4),
+        Column::estimate("psnr_db", &group.of_frames("PSNR dB"), 2, ""),
+        Column::number("lpips", &group.of_frames("LPIPS"), 4),
         Column::estimate("latent_rel_l2", "latent error", 4, ""),
         Column::mib("cache_peak_bytes", "cache MiB"),
         Column::number("reads", "reads", 0),

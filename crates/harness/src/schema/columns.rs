@@ -104,6 +104,12 @@ pub const RUN_COLUMNS: &[Column] = &[
         "",
         "What stands in for what, such as random weights for trained ones; empty = nothing. Quality columns of such a row say nothing about the real model",
     ),
+    maybe(
+        "through",
+        Text,
+        "",
+        "What the frames of both clips went through before they were measured: `8 bits`, or `H.264, CRF 25` (libx264, 4:2:0, by the ffmpeg named in `versions`); empty = straight from the decoder. Latents are measured as they are",
+    ),
     always("sampler", Text, "", "Sampler"),
     always("steps", U32, "steps", "Sampler steps taken by this run"),
     always("shift", F64, "", "Timestep shift of the flow schedule"),

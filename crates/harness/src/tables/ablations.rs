@@ -28,9 +28,9 @@ fn table(recording: &Recording, suffix: &str, group: &Group) -> Table {
         Column::text("knob", "setting"),
         Column::estimate("speedup", "speed-up", 2, "×"),
         Column::share("compute_fraction", "compute"),
-        Column::estimate("psnr_db", "PSNR dB", 2, ""),
-        Column::estimate("ssim", "SSIM", 4, ""),
-        Column::estimate("lpips", "LPIPS", 4, ""),
+        Column::estimate("psnr_db", &group.of_frames("PSNR dB"), 2, ""),
+        Column::estimate("ssim", &group.of_frames("SSIM"), 4, ""),
+        Column::estimate("lpips", &group.of_frames("LPIPS"), 4, ""),
         Column::estimate("latent_rel_l2", "latent error", 4, ""),
         Column::range("gained_db", "PSNR gained", 2, ""),
         Column::range("lpips_more", "LPIPS more", 4, ""),
@@ -42,7 +42,7 @@ fn table(recording: &Recording, suffix: &str, group: &Group) -> Table {
         stem: format!("{}{suffix}", recording.experiment),
         title: recording.title.clone(),
         words: format!("{}; {}.", group.describe(), group.sample()),
-        sheet: Sheet { columns, rows },
+        sheet: Sheet { columns, rows }.remarked("through", &group.common.through),
         picture: None,
     }
 }

@@ -1,16 +1,17 @@
 //! The recordings that tables are made of.
 
 use crate::record;
-use crate::report::{Group, summarise};
+use crate::report::{Group, slug, summarise};
 use crate::schema::RunRow;
 use crate::sheet::Link;
 use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 /// A recording, summarised.
 pub struct Recording {
-    /// Name of its experiment: the folder it lies in.
+    /// Name of its experiment: the folder it lies in, and what frames went through before they were measured.
     pub experiment: String,
     /// What its experiment file calls itself.
     pub title: String,
@@ -22,7 +23,8 @@ pub struct Recording {
     pub link: Link,
 }
 
-/// The newest finished recording of each experiment under `results`, by name. Newest is the one whose runs began last.
+/// The newest finished recording of each experiment under `results`, by name; one more for each thing that frames went through
+/// before they were measured, since such numbers are others. Newest is the one whose runs began last.
 ///
 /// # Errors
 /// If a recording cannot be read, or there is none.
@@ -30,26 +32,27 @@ pub fn newest(results: &Path, output: &Path) -> Result<Vec<Recording>> {
     fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
     let mut found = Vec::new();
     for experiment in folders(results)? {
-        let mut best: Option<(String, PathBuf, Vec<RunRow>)> = None;
+        let mut newest: BTreeMap<String, (String, PathBuf, Vec<RunRow>)> = BTreeMap::new();
         for folder in folders(&experiment)? {
             if !folder.join("runs.parquet").is_file() {
                 continue;
             }
             let (runs, _) = record::load(&folder)?;
-            let began = runs.iter().map(|run| run.started_at.clone()).max();
-            if let Some(began) = began
-                && best.as_ref().is_none_or(|(other, ..)| *other <= began)
-            {
-                best = Some((began, folder, runs));
+            let Some(last) = runs.iter().max_by_key(|run| &run.started_at) else {
+                continue;
+            };
+            let (began, through) = (last.started_at.clone(), last.through.clone());
+            if newest.get(&through).is_none_or(|(other, ..)| *other <= began) {
+                newest.insert(through, (began, folder, runs));
             }
         }
-        if let Some((_, folder, runs)) = best {
+        for (through, (_, folder, runs)) in newest {
+            let name = experiment.file_name().unwrap_or_default().to_string_lossy();
             found.push(Recording {
-                experiment: experiment
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned(),
+                experiment: match through.as_str() {
+                    "" => name.into_owned(),
+                    through => format!("{name}-through-{}", slug(through)),
+                },
                 title: title(&folder)?,
                 groups: summarise(&runs),
                 link: Link {

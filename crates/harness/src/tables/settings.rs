@@ -27,7 +27,8 @@ pub fn page(quoted: &Quoted, recordings: &[Recording]) -> Page {
         title: quoted.title.clone(),
         words: format!(
             "{}\n\nLabels: *paper*, from the policy's own authors; *second-hand*, from somebody else; *measured*, by us on the model \
-             itself; *measured (stand-in)*, by us on a small model of the same kind. Rows of different labels, and quoted rows \
+             itself; *measured (stand-in)*, by us on a small model of the same kind; *through*, of frames that went through that before they \
+             were measured. Rows of different labels, and quoted rows \
              among themselves, were measured on different machines, prompts and models: they stand side by side, not in a \
              ranking. Of ours, each policy shows the setting whose speed-up is nearest to MixCache's published one, within a \
              factor of {SPEEDUP_NEAR}; ± is half the 95 % interval, and every number leads to its recording.",
@@ -102,7 +103,15 @@ fn measured(setting: &Setting, recordings: &[Recording]) -> Vec<Vec<Cell>> {
     let mut chosen: Vec<Ours> = Vec::new();
     for ours in configurations.filter(|ours| distance(ours) <= SPEEDUP_NEAR.ln()) {
         let same = |other: &&mut Ours| {
-            (&other.summary.series, &other.group.common.model) == (&ours.summary.series, &ours.group.common.model)
+            let key = |ours: &'_ Ours| {
+                let common = &ours.group.common;
+                (
+                    ours.summary.series.clone(),
+                    common.model.clone(),
+                    common.through.clone(),
+                )
+            };
+            key(other) == key(&ours)
         };
         match chosen.iter_mut().find(same) {
             None => chosen.push(ours),
@@ -136,9 +145,12 @@ fn is_of(setting: &Setting, group: &Group) -> bool {
 fn cells(setting: &Setting, ours: &Ours) -> Vec<Cell> {
     let common = &ours.group.common;
     let is_stand_in = !common.substituted.is_empty() || !setting.models.contains(&common.model);
-    let label = match is_stand_in {
-        true => format!("measured (stand-in: {})", common.model),
-        false => "measured".to_string(),
+    let stand_in = is_stand_in.then(|| format!("stand-in: {}", common.model));
+    let through = (!common.through.is_empty()).then(|| format!("through {}", common.through));
+    let remarks: Vec<String> = stand_in.into_iter().chain(through).collect();
+    let label = match remarks.as_slice() {
+        [] => "measured".to_string(),
+        remarks => format!("measured ({})", remarks.join("; ")),
     };
     let Summary {
         label: name,

@@ -21,6 +21,11 @@ row = [
 
 /// A recording of two policies with two settings each, on six clips, under `results/<experiment>`.
 fn record(results: &Path, experiment: &str, model: &str, started_at: &str, better_db: f64) {
+    record_through(results, experiment, model, started_at, better_db, "");
+}
+
+/// The same, of frames that went through something.
+fn record_through(results: &Path, experiment: &str, model: &str, started_at: &str, better_db: f64, through: &str) {
     let toml = format!("title = \"{experiment} & more\"");
     let root = results.join(experiment);
     let mut recording =
@@ -56,6 +61,7 @@ fn record(results: &Path, experiment: &str, model: &str, started_at: &str, bette
             cache_claimed_bytes: Some(if off { 0 } else { 3 << 20 }),
             looks: Some(if off { 0 } else { 12 }),
             psnr_db: (!off).then_some(psnr_db),
+            through: through.into(),
             started_at: started_at.into(),
             ..RunRow::default()
         };
@@ -125,6 +131,36 @@ fn published_rows_keep_their_digits_and_ours_say_what_they_are_and_where_they_co
     let recording = recording.parent().unwrap().parent().unwrap();
     assert!(recording.join("runs.parquet").is_file(), "{link}");
     assert!(!main.contains("ablation"), "ablations have a page of their own");
+}
+
+#[test]
+fn numbers_of_frames_that_went_through_a_codec_stand_apart_and_say_so() {
+    let root = project();
+    // Newer than all others: it must not take their place.
+    let (results, newest) = (root.path().join("results"), "2026-03-01T00:00:00Z");
+    for experiment in ["sweep", "ablation-penalty"] {
+        record_through(&results, experiment, "small", newest, 9.0, "H.264, CRF 25");
+    }
+    let all = tables(root.path());
+    let rows = |label: &str| -> Vec<&str> {
+        let lines = all["main.md"].lines();
+        lines.filter(|line| line.contains(&format!("| {label} |"))).collect()
+    };
+    assert_eq!(rows("measured (stand-in: small)").len(), 2);
+    let through = rows("measured (stand-in: small; through H.264, CRF 25)");
+    assert_eq!(through.len(), 2);
+    assert!(
+        through[0].contains("[52.50 ± ") && through[0].contains("sweep-through-h.264-crf-25"),
+        "{}",
+        through[0]
+    );
+    let page = &all["ablations.md"];
+    assert!(
+        page.contains("| PSNR dB |") && page.contains("| PSNR dB (H.264, CRF 25) |"),
+        "{page}"
+    );
+    let [plain, coded] = ["ablation-penalty.csv", "ablation-penalty-through-h.264-crf-25.csv"].map(|file| &all[file]);
+    assert!(!plain.contains("H.264") && coded.contains("H.264, CRF 25"), "{coded}");
 }
 
 #[test]

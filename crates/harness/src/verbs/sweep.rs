@@ -5,9 +5,10 @@ use crate::experiment::{Experiment, Variant};
 use crate::machine::Machine;
 use crate::metrics::Frames;
 use crate::metrics::i3d::{self, I3d};
+use crate::metrics::through::Through;
 use crate::progress;
 use crate::record::Recording;
-use crate::runner::{Cell, Reference, Runner};
+use crate::runner::{Cell, Reference, Runner, Taken};
 use crate::schema::RunRow;
 use crate::subject::Subject;
 use crate::{report, video};
@@ -15,7 +16,10 @@ use anyhow::{Context, Result, bail, ensure};
 use mixcache_core::weights::Weights;
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::BTreeSet;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 /// Run every policy of an experiment; write Parquet, plots and tables.
@@ -29,6 +33,10 @@ pub struct Args {
     /// Weights of I3D (Kinetics-400, safetensors), for the Fréchet distance of clips; MIXCACHE_I3D says the same.
     #[arg(long, value_name = "FILE")]
     i3d: Option<PathBuf>,
+    /// What the frames of both clips go through before they are measured, as before published numbers: 8-bit; h264 (CRF 25, as
+    /// diffusers writes); h264:10 (as Wan's own code does). Needs the program ffmpeg for H.264.
+    #[arg(long, value_name = "8-bit|h264[:CRF]")]
+    through: Option<Through>,
     /// Start anew even if an unfinished recording of the same experiment could go on.
     #[arg(long)]
     fresh: bool,
@@ -39,7 +47,8 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<()> {
-    let experiment = args.chosen.settle_for(args.json)?;
+    let mut experiment = args.chosen.settle_for(args.json)?;
+    experiment.metrics.through = args.through.or(experiment.metrics.through);
     let subject = Subject::load(&experiment)?;
     let mut runner = Runner::new(&experiment, &subject);
     runner.check()?;
@@ -48,34 +57,14 @@ pub fn run(args: Args) -> Result<()> {
     }
     let root = args.results.join(&experiment.name);
     let mut recording = open(&experiment, &root, args.fresh)?;
-    let mut group = Group::new(&runner, &subject, recording.directory());
     let cells = runner.cells();
     warm_up(&runner, &cells[0], experiment.runs.warmup_steps)?;
-    let mut progress = progress::Sweep::over(&cells);
-    let mut failures = 0;
-    for cell in &cells {
-        let (label, key) = (&cell.variant.label, runner.row(cell).run_key);
-        if recording.finished().contains(&key) {
-            progress.end(label, None);
-            continue;
-        }
-        progress.begin(label, recording.failed().contains(&key));
-        let start = Instant::now();
-        let reference = group.reference(cell, recording.finished())?;
-        let (row, events, made) = runner.measure(cell, reference);
-        tell(&progress, &row);
-        failures += row.error.is_some() as usize;
-        if let Some(made) = made {
-            write_video(&experiment, &subject, cell, &made, reference, recording.directory())?;
-            group.offer(cell, made)?;
-        }
-        recording.append(&row, &events)?;
-        progress.end(label, Some(start.elapsed()));
-    }
-    progress.finish();
+    // On a CPU, scoring would take the cores of the run that is timed.
+    let beside = experiment.model.device != "cpu";
+    let failures = record(&runner, &experiment, subject.fps, &mut recording, beside)?;
     let folder = recording.finish()?;
     // It only served a resume; a leftover does no harm.
-    let _ = std::fs::remove_file(&group.path);
+    let _ = std::fs::remove_file(reference_file(&folder));
     let report = report::write(&folder)?;
     match args.json {
         true => println!("{}", serde_json::to_string_pretty(&report.json())?),
@@ -90,6 +79,91 @@ pub fn run(args: Args) -> Result<()> {
         n => eprintln!("{n} of {} runs failed: see the column `error`", cells.len()),
     }
     Ok(())
+}
+
+/// Runs every cell that is not recorded yet, and returns how many failed.
+///
+/// What scoring needs of the host alone, most metrics and the videos, goes to a thread; `beside` says whether the next run starts
+/// meanwhile. Rows are written in order, one behind at most. What needs the device stays in the sequence: a network that scores
+/// there would share it with the run that is timed.
+fn record(
+    runner: &Runner,
+    experiment: &Experiment,
+    fps: u16,
+    recording: &mut Recording,
+    beside: bool,
+) -> Result<usize> {
+    let folder = recording.directory().to_path_buf();
+    let mut group = Group::new(runner, &folder);
+    let cells = runner.cells();
+    let mut written = Written {
+        recording,
+        progress: progress::Sweep::over(&cells),
+        failures: 0,
+    };
+    std::thread::scope(|scope| -> Result<()> {
+        let mut scoring: Option<Scoring> = None;
+        for cell in &cells {
+            let (label, key) = (&cell.variant.label, runner.row(cell).run_key);
+            if written.recording.finished().contains(&key) {
+                written.progress.end(label, None);
+                continue;
+            }
+            written.progress.begin(label, written.recording.failed().contains(&key));
+            let start = Instant::now();
+            let reference = group.reference(cell, written.recording.finished())?;
+            let mut taken = runner.take(cell, reference.as_ref());
+            if let Some(made) = &taken.made {
+                group.offer(cell, made)?;
+            }
+            if let Some(before) = scoring.take() {
+                written.write(before)?;
+            }
+            let folder = &folder;
+            let score = scope.spawn(move || {
+                taken.score();
+                if let Some(made) = &taken.made {
+                    write_video(experiment, fps, cell, made, reference.as_deref(), folder)
+                        .with_context(|| format!("{label}, prompt {}, seed {}", cell.prompt, cell.seed))?;
+                }
+                Ok(taken)
+            });
+            let this = Scoring { start, score };
+            match beside {
+                true => scoring = Some(this),
+                false => written.write(this)?,
+            }
+        }
+        scoring.into_iter().try_for_each(|last| written.write(last))
+    })?;
+    written.progress.finish();
+    Ok(written.failures)
+}
+
+/// A run whose scoring is under way.
+struct Scoring<'s> {
+    start: Instant,
+    score: ScopedJoinHandle<'s, Result<Taken>>,
+}
+
+/// What a sweep leaves behind.
+struct Written<'a> {
+    recording: &'a mut Recording,
+    progress: progress::Sweep,
+    failures: usize,
+}
+
+impl Written<'_> {
+    /// Waits until a run is scored, and records it.
+    fn write(&mut self, scoring: Scoring) -> Result<()> {
+        let taken = scoring.score.join().unwrap_or_else(|panic| resume_unwind(panic));
+        let Taken { row, events, .. } = taken?;
+        tell(&self.progress, &row);
+        self.failures += row.error.is_some() as usize;
+        self.recording.append(&row, &events)?;
+        self.progress.end(&row.label, Some(scoring.start.elapsed()));
+        Ok(())
+    }
 }
 
 /// I3D, where the experiment makes clips that it can see.
@@ -148,17 +222,15 @@ fn tell(progress: &progress::Sweep, row: &RunRow) {
 /// kept on disk, so that a resumed sweep finds it.
 struct Group<'a> {
     runner: &'a Runner<'a>,
-    subject: &'a Subject,
     path: PathBuf,
-    current: Option<(String, Reference)>,
+    current: Option<(String, Arc<Reference>)>,
 }
 
 impl<'a> Group<'a> {
-    fn new(runner: &'a Runner<'a>, subject: &'a Subject, folder: &Path) -> Group<'a> {
+    fn new(runner: &'a Runner<'a>, folder: &Path) -> Group<'a> {
         Group {
             runner,
-            subject,
-            path: folder.join("reference.safetensors.tmp"),
+            path: reference_file(folder),
             current: None,
         }
     }
@@ -166,10 +238,13 @@ impl<'a> Group<'a> {
         format!("prompt {}, seed {}, repeat {}", cell.prompt, cell.seed, cell.repeat)
     }
     /// None for an uncached run that is to be recorded, and where it failed.
-    fn reference(&mut self, cell: &Cell, finished: &BTreeSet<String>) -> Result<Option<&Reference>> {
+    fn reference(&mut self, cell: &Cell, finished: &BTreeSet<String>) -> Result<Option<Arc<Reference>>> {
+        if cell.variant.label == "off" {
+            return Ok(None); // its latent may be on disk from a sweep that was stopped before its row was
+        }
         let name = Group::name(cell);
         if self.current.as_ref().is_none_or(|(current, _)| *current != name) {
-            self.current = self.on_disk(&name).map(|reference| (name, reference));
+            self.current = self.on_disk(&name)?.map(|reference| (name, Arc::new(reference)));
         }
         let off = Cell {
             variant: Variant::off(),
@@ -177,17 +252,17 @@ impl<'a> Group<'a> {
         };
         // The file holds that of the last clip. A run of an earlier one, tried again, needs it made anew: the same bits.
         if self.current.is_none() && finished.contains(&self.runner.row(&off).run_key) {
-            let (row, _, made) = self.runner.measure(&off, None);
+            let Taken { row, made, .. } = self.runner.measure(&off, None);
             let made = made.with_context(|| row.error.unwrap_or_default());
-            self.offer(&off, made.context("the uncached run was recorded, and now fails")?)?;
+            self.offer(&off, &made.context("the uncached run was recorded, and now fails")?)?;
         }
-        Ok(self.current.as_ref().map(|(_, reference)| reference))
+        Ok(self.current.as_ref().map(|(_, reference)| reference.clone()))
     }
-    fn on_disk(&self, name: &str) -> Option<Reference> {
-        let latent = Weights::open(&self.path).ok()?.floats(name)?;
-        Some(self.subject.decoded(latent))
+    fn on_disk(&self, name: &str) -> Result<Option<Reference>> {
+        let latent = Weights::open(&self.path).ok().and_then(|file| file.floats(name));
+        latent.map(|latent| self.runner.made(latent)).transpose()
     }
-    fn offer(&mut self, cell: &Cell, made: Reference) -> Result<()> {
+    fn offer(&mut self, cell: &Cell, made: &Arc<Reference>) -> Result<()> {
         if cell.variant.label != "off" {
             return Ok(());
         }
@@ -196,15 +271,20 @@ impl<'a> Group<'a> {
         let tensor = TensorView::new(Dtype::F32, vec![made.latent.len()], &bytes)?;
         safetensors::serialize_to_file([(&name, tensor)], None, &self.path)
             .with_context(|| format!("cannot write {}", self.path.display()))?;
-        self.current = Some((name, made));
+        self.current = Some((name, made.clone()));
         Ok(())
     }
+}
+
+/// Where the latent of the newest uncached run lies while a sweep is under way.
+fn reference_file(folder: &Path) -> PathBuf {
+    folder.join("reference.safetensors.tmp")
 }
 
 /// A video of the chosen prompts: what the policy made, beside what the uncached run made.
 fn write_video(
     experiment: &Experiment,
-    subject: &Subject,
+    fps: u16,
     cell: &Cell,
     made: &Reference,
     reference: Option<&Reference>,
@@ -222,5 +302,8 @@ fn write_video(
     let folder = folder.join("videos");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let name = format!("{}-prompt{}", report::slug(&cell.variant.label), cell.prompt);
-    video::write(&folder, &name, &shown, subject.fps)
+    video::write(&folder, &name, &shown, fps)
 }
+
+#[cfg(test)]
+mod tests;

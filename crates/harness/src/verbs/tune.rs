@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Find the value of a policy's knob for a target: a bracketed search with real runs.
 #[derive(clap::Args, Debug)]
@@ -138,7 +139,9 @@ pub fn run(args: Args) -> Result<()> {
         .collect();
     let whole = whole_numbers(&family[0])?;
     let tried = search(&knobs, whole, aim, args.tries, &tell, &mut measure)?;
-    let (best, notes) = (nearest(&tried, aim), notes(&family[0], &tried, aim));
+    let (best, mut notes) = (nearest(&tried, aim), notes(&family[0], &tried, aim));
+    let through = experiment.metrics.through.filter(|_| !matches!(aim, Aim::Speedup(_)));
+    notes.extend(through.map(|through| format!("note: frames were measured through {}", through.in_words())));
     if args.json {
         let found = json!({
             "policy": family[0].series,
@@ -147,6 +150,7 @@ pub fn run(args: Args) -> Result<()> {
             "unit": aim.unit(),
             "is_met": aim.is_met_by(best.mean()),
             "substituted": experiment.substituted,
+            "through": experiment.metrics.through,
             "best": best,
             "notes": notes,
             "tried": tried,
@@ -214,7 +218,7 @@ fn measure(
     variant: &Variant,
     knob: f64,
     aim: Aim,
-    references: &mut HashMap<(usize, u64), Reference>,
+    references: &mut HashMap<(usize, u64), Arc<Reference>>,
 ) -> Result<Tried> {
     let variant = with_knob(variant, knob)?;
     let (mut values, mut shares, mut warnings) = (vec![], vec![], String::new());
@@ -227,11 +231,13 @@ fn measure(
                 repeat: 0,
             };
             if aim != Aim::Speedup(aim.target()) && !references.contains_key(&(prompt, seed)) {
-                let (row, _, made) = runner.measure(&cell(Variant::off()), None);
-                let made = made.with_context(|| row.error.unwrap_or_default())?;
+                let off = runner.measure(&cell(Variant::off()), None);
+                let made = off.made.with_context(|| off.row.error.unwrap_or_default())?;
                 references.insert((prompt, seed), made);
             }
-            let (row, _, _) = runner.measure(&cell(variant.clone()), references.get(&(prompt, seed)));
+            let row = runner
+                .measure(&cell(variant.clone()), references.get(&(prompt, seed)))
+                .row;
             if let Some(error) = row.error {
                 bail!("{}: {error}", variant.label);
             }

@@ -101,6 +101,26 @@ fn a_device_or_checkpoint_that_is_not_there_is_one_clear_error() {
 }
 
 #[test]
+fn a_codec_that_is_not_there_is_one_clear_error_before_any_run() {
+    let with = |through: &str| tiny(&[("[runs]", &format!("[metrics]\nthrough = \"{through}\"\n\n[runs]"))]);
+    let folder = with("h264");
+    let mut sweep = Command::new(env!("CARGO_BIN_EXE_mixcache"));
+    let sweep = sweep.args(["sweep", "tiny.toml"]).current_dir(folder.path());
+    let output = sweep.env("PATH", "").output().unwrap();
+    let message = text(&output.stderr);
+    assert!(!output.status.success() && !folder.path().join("results").exists());
+    assert!(
+        message.contains("`through = \"h264:25\"`: cannot run the program `ffmpeg`") && message.contains("8-bit"),
+        "{message}"
+    );
+    let message = refused(with("mpeg2").path(), &["sweep", "tiny.toml"]);
+    assert!(
+        message.contains("tiny.toml") && message.contains("mpeg2") && message.contains("8-bit, h264 (CRF 25)"),
+        "{message}"
+    );
+}
+
+#[test]
 #[cfg(not(feature = "cuda"))]
 fn a_back_end_that_was_not_built_says_how_to_build_it() {
     let folder = tiny(&[]);

@@ -105,6 +105,48 @@ fn a_sweep_records_reports_replays_and_verifies() {
     );
 }
 
+/// Where a figure of frames stands, it says what they went through; an unfinished sweep that was measured otherwise does not go on.
+#[test]
+fn a_sweep_measured_through_eight_bits_says_so_and_does_not_go_on_with_another() {
+    let folder = tiny(&[]);
+    let journal = interrupted(folder.path(), 4);
+    let shown = succeeds(folder.path(), &["sweep", "tiny.toml", "--through", "8-bit"]);
+    assert!(
+        shown.contains("frames measured through 8 bits") && shown.contains("PSNR dB (8 bits)"),
+        "{shown}"
+    );
+    let (before, _) = record::load(journal.parent().unwrap()).unwrap();
+    assert!(journal.is_file() && before.iter().all(|run| run.through.is_empty()));
+
+    let entries = std::fs::read_dir(folder.path().join("results/tiny")).unwrap();
+    let mut recordings = entries.map(|entry| entry.unwrap().path());
+    let recording = recordings.find(|path| path.join("runs.parquet").is_file()).unwrap();
+    let (runs, _) = record::load(&recording).unwrap();
+    assert!(runs.iter().all(|run| run.through == "8 bits" && run.error.is_none()));
+    for (file, said) in [
+        ("report/report.md", "PSNR dB (8 bits)"),
+        ("report/table.csv", ",8 bits"),
+        ("report/curves.svg", "(8 bits)"),
+        ("report/index.html", "\"through\":\"8 bits\""),
+    ] {
+        let text = std::fs::read_to_string(recording.join(file)).unwrap();
+        assert!(text.contains(said), "{file} lacks {said}");
+    }
+    // Every frame of a cached clip is as far off as before, but for the rounding: noise of 1/12 of a squared level in either
+    // clip, against errors of several levels (PSNR below 40 dB).
+    let cached = before
+        .iter()
+        .find(|run| run.psnr_db.is_some())
+        .expect("one was measured");
+    let through = runs.iter().find(|run| run.label == cached.label).unwrap();
+    let (straight, rounded) = (cached.psnr_db.unwrap(), through.psnr_db.unwrap());
+    assert!(
+        straight != rounded && (straight - rounded).abs() < 0.1,
+        "{straight} {rounded}"
+    );
+    assert_eq!(cached.latent_rel_l2, through.latent_rel_l2);
+}
+
 /// Starts a sweep and stops it once its journal has so many lines; returns the journal.
 fn interrupted(folder: &Path, lines: usize) -> PathBuf {
     let program = env!("CARGO_BIN_EXE_mixcache");

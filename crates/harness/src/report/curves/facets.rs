@@ -57,7 +57,7 @@ pub(super) fn draw(heading: &Heading, panel: &Panel, curves: &[Curve], group: &G
             draw_facet(canvas, panel, &frame, curves, curve, [column == 0, is_lowest])?;
         }
         let middle = (heading.height + title_height + bottom - BELOW) / 2;
-        draw::text_upwards(canvas, panel.title, (28, middle), 19.0)?;
+        draw::text_upwards(canvas, &panel.title(group), (28, middle), 19.0)?;
         let at = ((LEFT + WIDTH) / 2, bottom + 18);
         draw::text(canvas, "speed-up", at, 19.0, INK, HPos::Center)?;
         let note = format!("{} Pale: all the others.", note(curves, group));

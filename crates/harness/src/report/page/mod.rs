@@ -46,6 +46,8 @@ struct Page<'a> {
     title: &'a str,
     analysis: &'a str,
     qualities: Vec<&'static Quality>,
+    /// What frames went through before they were measured; empty where nothing.
+    through: &'a str,
     groups: Vec<Shown<'a>>,
     decisions: Decisions<'a>,
     clips: Clips,
@@ -111,6 +113,7 @@ pub fn html(
             .zip(compared)
             .map(|(group, compared)| shown(group, runs, compared, &qualities))
             .collect::<Result<_>>()?,
+        through: &runs[0].through,
         decisions: Decisions::of(runs, events),
         clips: Clips::of(directory, runs)?,
         provenance: Provenance::of(directory, runs)?,

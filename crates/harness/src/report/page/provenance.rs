@@ -26,7 +26,7 @@ pub struct Provenance {
 /// What a fact is called, and where a run says it.
 type Fact = (&'static str, fn(&RunRow) -> String);
 
-const FACTS: [Fact; 11] = [
+const FACTS: [Fact; 12] = [
     ("experiment", |run| run.experiment.clone()),
     ("experiment hash", |run| run.experiment_hash.clone()),
     ("revision", |run| run.git_revision.clone()),
@@ -36,6 +36,10 @@ const FACTS: [Fact; 11] = [
     ("substituted", |run| match run.substituted.as_str() {
         "" => "nothing".to_string(),
         substituted => substituted.to_string(),
+    }),
+    ("frames measured", |run| match run.through.as_str() {
+        "" => "straight from the decoder".to_string(),
+        through => format!("through {through}"),
     }),
     ("device", |run| format!("{}, {}", run.device, run.dtype)),
     ("threads", |run| run.threads.to_string()),

@@ -15,6 +15,8 @@ pub struct Quality {
     digits: usize,
     higher_is_closer: bool,
     log: bool,
+    /// Whether it is of frames, as opposed to latents.
+    of_frames: bool,
     /// Its value for frames that equal the uncached ones: off the scale of the others.
     identical: f64,
     /// Whether the table shows it only when asked for all columns.
@@ -35,6 +37,7 @@ const fn higher(
         digits,
         higher_is_closer: true,
         log: false,
+        of_frames: true,
         identical,
         further: false,
     }
@@ -48,6 +51,7 @@ const fn lower(column: &'static str, name: &'static str) -> Quality {
         digits: 4,
         higher_is_closer: false,
         log: true,
+        of_frames: true,
         identical: 0.0,
         further: false,
     }
@@ -69,7 +73,10 @@ const QUALITIES: &[Quality] = &[
     lower("lpips", "LPIPS"),
     further(lower("flicker_error", "flicker error")),
     further(lower("warping_error", "warping error")),
-    lower("latent_rel_l2", "latent error"),
+    Quality {
+        of_frames: false,
+        ..lower("latent_rel_l2", "latent error")
+    },
 ];
 
 /// Those that some run of the recording has.
