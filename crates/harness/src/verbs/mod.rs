@@ -59,7 +59,7 @@ pub struct Means {
     /// cpu, wgpu, wgpu:N or cuda:N, instead of the experiment's.
     #[arg(long)]
     pub device: Option<String>,
-    /// f32, f16 or bf16, instead of the experiment's; on a CPU, bf16 is that of linear layers, all else stays in f32.
+    /// f32, f16 or bf16, instead of the experiment's; on a CPU, bf16 is that of linear layers and attention, all else stays in f32.
     #[arg(long)]
     pub dtype: Option<String>,
     /// Keep the blocks of the transformer in the host's memory, and copy each to the device when a pass reaches it.
