@@ -83,9 +83,9 @@ pub fn run(args: Args) -> Result<()> {
 
 /// Runs every cell that is not recorded yet, and returns how many failed.
 ///
-/// What scoring needs of the host alone, most metrics and the videos, goes to a thread; `beside` says whether the next run starts
-/// meanwhile. Rows are written in order, one behind at most. What needs the device stays in the sequence: a network that scores
-/// there would share it with the run that is timed.
+/// With `beside`, what scoring needs of the host alone, most metrics and the videos, is done beside the next run. Rows are
+/// written in order, one behind at most. What needs the device stays in the sequence: a network that scores there would share it
+/// with the run that is timed.
 fn record(
     runner: &Runner,
     experiment: &Experiment,
@@ -101,6 +101,8 @@ fn record(
         progress: progress::Sweep::over(&cells),
         failures: 0,
     };
+    // Threads of its own: this one is among those of the common pool, and alone there on a machine of one core.
+    let threads = beside.then(|| rayon::ThreadPoolBuilder::new().build()).transpose()?;
     std::thread::scope(|scope| -> Result<()> {
         let mut scoring: Option<Scoring> = None;
         for cell in &cells {
@@ -117,24 +119,26 @@ fn record(
                 group.offer(cell, made)?;
             }
             if let Some(before) = scoring.take() {
-                written.write(before)?;
+                written.write(before.start, before.end())?;
             }
             let folder = &folder;
-            let score = scope.spawn(move || {
+            let score = move || {
                 taken.score();
                 if let Some(made) = &taken.made {
                     write_video(experiment, fps, cell, made, reference.as_deref(), folder)
                         .with_context(|| format!("{label}, prompt {}, seed {}", cell.prompt, cell.seed))?;
                 }
                 Ok(taken)
-            });
-            let this = Scoring { start, score };
-            match beside {
-                true => scoring = Some(this),
-                false => written.write(this)?,
+            };
+            match &threads {
+                Some(threads) => {
+                    let score = scope.spawn(|| threads.install(score));
+                    scoring = Some(Scoring { start, score });
+                }
+                None => written.write(start, score())?,
             }
         }
-        scoring.into_iter().try_for_each(|last| written.write(last))
+        scoring.map_or(Ok(()), |last| written.write(last.start, last.end()))
     })?;
     written.progress.finish();
     Ok(written.failures)
@@ -146,6 +150,13 @@ struct Scoring<'s> {
     score: ScopedJoinHandle<'s, Result<Taken>>,
 }
 
+impl Scoring<'_> {
+    /// Waits until it is done.
+    fn end(self) -> Result<Taken> {
+        self.score.join().unwrap_or_else(|panic| resume_unwind(panic))
+    }
+}
+
 /// What a sweep leaves behind.
 struct Written<'a> {
     recording: &'a mut Recording,
@@ -154,14 +165,13 @@ struct Written<'a> {
 }
 
 impl Written<'_> {
-    /// Waits until a run is scored, and records it.
-    fn write(&mut self, scoring: Scoring) -> Result<()> {
-        let taken = scoring.score.join().unwrap_or_else(|panic| resume_unwind(panic));
-        let Taken { row, events, .. } = taken?;
+    /// Records a run that is scored.
+    fn write(&mut self, start: Instant, scored: Result<Taken>) -> Result<()> {
+        let Taken { row, events, .. } = scored?;
         tell(&self.progress, &row);
         self.failures += row.error.is_some() as usize;
         self.recording.append(&row, &events)?;
-        self.progress.end(&row.label, Some(scoring.start.elapsed()));
+        self.progress.end(&row.label, Some(start.elapsed()));
         Ok(())
     }
 }

@@ -105,6 +105,28 @@ fn a_sweep_records_reports_replays_and_verifies() {
     );
 }
 
+/// With one thread to compute on, whoever waits for another one to compute waits for ever.
+#[test]
+fn one_core_is_enough() {
+    let folder = tiny(&[]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mixcache"));
+    let command = command.args(["sweep", "tiny.toml"]).current_dir(folder.path());
+    let command = command
+        .env("RAYON_NUM_THREADS", "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut sweep = command.spawn().unwrap();
+    let start = Instant::now();
+    let ended = loop {
+        match sweep.try_wait().unwrap() {
+            None if start.elapsed() < Duration::from_secs(300) => std::thread::sleep(Duration::from_millis(100)),
+            ended => break ended,
+        }
+    };
+    let _ = sweep.kill();
+    assert!(ended.expect("a sweep of seconds ends").success());
+}
+
 /// Where a figure of frames stands, it says what they went through; an unfinished sweep that was measured otherwise does not go on.
 #[test]
 fn a_sweep_measured_through_eight_bits_says_so_and_does_not_go_on_with_another() {
