@@ -112,22 +112,26 @@ fn prepared(model: &str) -> (TempDir, String) {
     (folder, transformer.display().to_string())
 }
 
+/// Encodes the prompts with the checkpoint's encoders, and returns what is shown.
+#[track_caller]
+fn encoded(folder: &Path) -> String {
+    let arguments = [
+        "embed",
+        "text.toml",
+        "--weights",
+        "checkpoint",
+        "-o",
+        "states.safetensors",
+    ];
+    succeeds(folder, &arguments)
+}
+
 #[test]
 fn a_sweep_on_encoded_prompts_has_no_random_text() {
     for (model, tokens) in [("wan-mini", "   8"), ("hunyuan-mini", "  16")] {
         let (folder, transformer) = prepared(model);
         let folder = folder.path();
-        let shown = succeeds(
-            folder,
-            &[
-                "embed",
-                "text.toml",
-                "--weights",
-                "checkpoint",
-                "-o",
-                "states.safetensors",
-            ],
-        );
+        let shown = encoded(folder);
         assert!(
             shown.contains(&format!("{tokens} tokens  a cat walks on the grass")),
             "{shown}"
@@ -209,17 +213,7 @@ fn tokenizers_of_hunyuan_video_may_lie_with_their_encoders() {
     let (folder, _) = prepared("hunyuan-mini");
     let checkpoint = folder.path().join("checkpoint");
     let embed = || {
-        succeeds(
-            folder.path(),
-            &[
-                "embed",
-                "text.toml",
-                "--weights",
-                "checkpoint",
-                "-o",
-                "states.safetensors",
-            ],
-        );
+        encoded(folder.path());
         let states = Weights::open(&folder.path().join("states.safetensors")).unwrap();
         ["states.0", "pooled.0"].map(|key| states.floats(key).unwrap())
     };
