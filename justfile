@@ -20,7 +20,7 @@ list experiment *options:
 verify experiment="mini" *options:
     cargo run --release -- verify {{experiment}} {{options}}
 
-# Measure what MixCache needs to know of a model.
+# Measure what policies need to know of a model beforehand.
 calibrate experiment *options:
     cargo run --release -- calibrate {{experiment}} {{options}}
 
