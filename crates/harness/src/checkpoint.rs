@@ -1,5 +1,6 @@
 //! Where the parts of a checkpoint lie, in the authors' or in diffusers' folders.
 
+use mixcache_core::weights::PICKLES;
 use std::path::{Path, PathBuf};
 
 /// The parts of a checkpoint as downloaded.
@@ -23,9 +24,6 @@ const TRANSFORMERS: [(&str, Option<&str>); 3] = [
 
 /// The folder in a download of HunyuanVideo's authors that holds all but the text encoders.
 const HUNYUAN: &str = "hunyuan-video-t2v-720p";
-
-/// How the files end that PyTorch writes.
-const PICKLES: [&str; 3] = [".pth", ".pt", ".bin"];
 
 impl Checkpoint {
     /// Looks around `path`: a transformer's file or folder, or the folder that holds all parts. The autoencoder is the
@@ -67,8 +65,8 @@ impl Checkpoint {
 /// The autoencoder in a folder, or why there is none.
 fn vae(folder: &Path, transformer: &Path) -> Result<PathBuf, String> {
     let own = folder.join("vae");
-    for ends in [&[".safetensors"][..], &PICKLES] {
-        let files = |folder| ends.iter().flat_map(move |end| entries(folder, end));
+    for ends in [&["safetensors"][..], &PICKLES] {
+        let files = |folder| ends.iter().flat_map(move |end| entries(folder, &format!(".{end}")));
         if files(&own).next().is_some() {
             return Ok(own);
         }

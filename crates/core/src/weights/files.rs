@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// How the names of files end that `torch.save` wrote.
+pub const PICKLES: [&str; 4] = ["pt", "pth", "bin", "ckpt"];
+
 /// Whether a file is named as those that `torch.save` writes.
 pub(super) fn is_pickle(path: &Path) -> bool {
     let end = path.extension().and_then(|end| end.to_str());
-    matches!(end, Some("pt" | "pth" | "bin" | "ckpt")) && path.is_file()
+    end.is_some_and(|end| PICKLES.contains(&end)) && path.is_file()
 }
 
 /// The files of a folder that hold its tensors: safetensors before files of `torch.save`, and of these weights as they

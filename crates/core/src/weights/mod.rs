@@ -13,6 +13,7 @@ mod shard;
 mod stored;
 
 pub use error::WeightsError;
+pub use files::PICKLES;
 pub use loader::Loader;
 pub use place::{Layout, Part, Place};
 

@@ -7,7 +7,7 @@ mod h264;
 
 use super::Frames;
 use crate::video::to_byte;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -93,12 +93,12 @@ impl FromStr for Through {
             _ => None,
         };
         let found = found.filter(|through| !matches!(through, Through::H264 { crf } if *crf > CRF_MOST));
-        ensure!(
-            found.is_some(),
-            "`through = \"{text}\"`: expected 8-bit, h264 (CRF {CRF}) or h264:CRF with a CRF of 0 to {CRF_MOST}; leave it out for \
-             frames straight from the decoder"
-        );
-        Ok(found.expect("just checked"))
+        found.with_context(|| {
+            format!(
+                "`through = \"{text}\"`: expected 8-bit, h264 (CRF {CRF}) or h264:CRF with a CRF of 0 to {CRF_MOST}; leave it out for \
+                 frames straight from the decoder"
+            )
+        })
     }
 }
 
