@@ -5,9 +5,9 @@
 Each round times PyTorch, then mixcache (`crates/core/examples/stopwatch.rs`), each the fastest of some repetitions. The ratio
 of a case is that of the fastest times over all rounds; the ratios of the rounds show the noise. Processor time, which
 includes that of threads that spin while they wait, is the steadier measure of one thread on a busy machine. With
-`--device cuda:0` the shapes are those of Wan2.1 at 832×480 and 81 frames, PyTorch's side is all bf16, and the rate of both
-is printed beside that of PyTorch's product of two 8192×8192 matrices. Records rounds.csv and machine.json under
-results/bench-torch/.
+`--device cuda:0` the shapes are those of Wan2.1 at 832×480 and 81 frames, and PyTorch's side is all bf16. The rate of both
+stands beside that of PyTorch's product of two large matrices in the same dtype on as many threads: what there is to be had.
+Records rounds.csv and machine.json under results/bench-torch/.
 """
 
 import argparse
@@ -188,16 +188,24 @@ def flops(sizes, grid):
     return sizes["num_layers"] * (2 * products + 4 * d * n * (n + text))
 
 
-def gemm_flops_per_s(device):
-    """Of PyTorch's product of two matrices of random bf16: what this GPU reaches."""
-    a, b = (torch.randn(8192, 8192, device=device, dtype=torch.bfloat16) for _ in range(2))
+def product_flops_per_s(device, dtype, threads):
+    """Of PyTorch's product of two large matrices of random numbers: what this device reaches."""
+    size, repetitions = (8192, 20) if device.type == "cuda" else (4096, 5)
+    torch.set_num_threads(threads)
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     times = []
-    for _ in range(20):
+    for _ in range(repetitions):
         start = time.perf_counter()
         a @ b
-        torch.cuda.synchronize(device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
-    return 2 * 8192**3 / min(times)
+    return 2 * size**3 / min(times)
+
+
+def rate(flops_per_s):
+    unit, name = (1e12, "TFLOP/s") if flops_per_s >= 1e13 else (1e9, "GFLOP/s")
+    return f"{flops_per_s / unit:.0f} {name}"
 
 
 def compete(case, threads, rounds, program, device):
@@ -242,12 +250,14 @@ def main():
         sys.exit(f"{' '.join(strange)}: no case of {device}, whose cases are {' '.join(cases)}")
     program = options.program or build(device)
     facts, rows = machine(device), []
-    if device.type == "cuda":
-        facts["gemm_flops_per_s"] = gemm_flops_per_s(device)
-        print(f"PyTorch's product of 8192×8192 matrices: {facts['gemm_flops_per_s'] / 1e12:.0f} TFLOP/s")
+    products = facts["product_flops_per_s"] = {}
     print("case          threads  torch ms  mixcache ms  ratio  cpu time  ratios of the rounds")
     for name in options.cases or cases:
         for threads in options.threads or threads_of:
+            dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[cases[name][1]]
+            setting = f"{cases[name][1]}, {threads} thread{'s' * (threads > 1)}"
+            if setting not in products:
+                products[setting] = product_flops_per_s(device, dtype, threads)
             rounds = compete(cases[name], threads, options.rounds, program, device)
             for i, columns in enumerate(rounds):
                 rows.append(dict(case=name, threads=threads, round=i, repetitions=cases[name][-1], **columns))
@@ -257,11 +267,12 @@ def main():
                 f"{name:<13} {threads:>7}  {t * 1e3:8.1f}  {m * 1e3:11.1f}  {m / t:5.2f}  {m_cpu / t_cpu:8.2f}  {ratios}",
                 flush=True,
             )
-            if device.type == "cuda":
-                work = flops(*cases[name][2:4])
-                rates = [f"{work / seconds / 1e12:.0f} TFLOP/s" for seconds in (t, m)]
-                share = work / m / facts["gemm_flops_per_s"]
-                print(f"{'':<13} PyTorch {rates[0]}, mixcache {rates[1]}, {share:.0%} of the product's", flush=True)
+            work, product = flops(*cases[name][2:4]), products[setting]
+            print(
+                f"{'':<13} PyTorch {rate(work / t)}, mixcache {rate(work / m)}: {work / t / product:.0%} and "
+                f"{work / m / product:.0%} of PyTorch's large product, {rate(product)}",
+                flush=True,
+            )
 
     folder = options.results / f"{facts['date'][:10]}-{facts['revision'][:8]}"
     if folder.exists():

@@ -77,7 +77,7 @@ fn published_checkpoints_have_the_tensors_that_diffusers_gives_these_models() {
         assert_eq!(counted(&asked), recorded(name), "{name}");
     }
     for (model, name, parameters) in AUTOENCODERS {
-        let asked = VaeConfig::published(&Config::preset(model).unwrap()).inventory();
+        let asked = VaeConfig::published(&Config::preset(model).unwrap()).inventory(KeyLayout::Diffusers);
         assert_eq!(counted(&asked), recorded(name), "{name}");
         assert_eq!(asked.iter().map(Asked::len).sum::<usize>(), parameters, "{name}");
     }

@@ -150,6 +150,25 @@ fn a_state_dict_beside_other_tensors_is_found_and_a_folder_with_one_file_is_that
     assert_eq!(Weights::open(folder.path()).unwrap().keys().count(), 15);
 }
 
+#[test]
+fn shards_of_torch_save_are_found_by_their_index_as_transformers_writes_it() {
+    let folder = TempDir::new().unwrap();
+    let shards = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"];
+    fs::copy(golden("pickle/plain.pth"), folder.path().join(shards[0])).unwrap();
+    let index = format!(
+        r#"{{"weight_map": {{"window": "{}", "x": "{}"}}}}"#,
+        shards[0], shards[1]
+    );
+    fs::write(folder.path().join("pytorch_model.bin.index.json"), index).unwrap();
+    let error = refusal(folder.path());
+    assert!(
+        error.contains("1 of the 2 files") && error.contains(shards[1]),
+        "{error}"
+    );
+    fs::copy(golden("pickle/state_dict.ckpt"), folder.path().join(shards[1])).unwrap();
+    assert_eq!(Weights::open(folder.path()).unwrap().keys().count(), 15 + 1);
+}
+
 /// So that tests may use what they write themselves, it is what PyTorch would have written.
 #[test]
 fn the_files_that_tests_write_hold_the_same() {

@@ -101,12 +101,13 @@ fn predicted(config: &Config, weights: Weights) -> Vec<f32> {
 }
 
 #[test]
-fn a_prefix_of_comfyui_s_in_front_of_every_key_changes_nothing() {
+fn a_prefix_that_savers_put_in_front_of_every_key_changes_nothing() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("comfyui.safetensors");
+    let path = folder.path().join("prefixed.safetensors");
     for (case, file, prefix) in [
         ("wan/wan_a", "original.safetensors", "net."),
+        ("wan/wan_a", "original.safetensors", "model."),
         ("wan/wan_a", "diffusers.safetensors", "model.model."),
         ("hunyuan/hy_a", "original.safetensors", "model.diffusion_model."),
     ] {

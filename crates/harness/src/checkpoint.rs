@@ -1,5 +1,6 @@
 //! Where the parts of a checkpoint lie, in the authors' or in diffusers' folders.
 
+use mixcache_core::text::TextEncoders;
 use mixcache_core::weights::PICKLES;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,8 @@ pub struct Checkpoint {
     pub low_noise: Option<PathBuf>,
     /// The video autoencoder: a file or a folder.
     pub vae: Result<PathBuf, String>,
+    /// The folder that holds the text encoders and their tokenizers, where there are any.
+    pub text: Option<PathBuf>,
 }
 
 /// Folders of transformers in a checkpoint, and beside each that of an expert for low noise: diffusers', those of
@@ -28,10 +31,11 @@ const HUNYUAN: &str = "hunyuan-video-t2v-720p";
 impl Checkpoint {
     /// Looks around `path`: a transformer's file or folder, or the folder that holds all parts. The autoencoder is the
     /// folder `vae/` beside the transformer's (diffusers, HunyuanVideo's authors), or a file with `vae` in its name beside
-    /// the transformer's (Wan's authors); safetensors go before pickles.
+    /// the transformer's (Wan's authors); safetensors go before pickles. Text encoders lie in that folder too, those of
+    /// HunyuanVideo's authors one above.
     pub fn find(path: &Path) -> Checkpoint {
-        let hunyuan = path.join(HUNYUAN);
-        let path = if hunyuan.is_dir() { &hunyuan } else { path };
+        let inside = path.join(HUNYUAN);
+        let path = if inside.is_dir() { &inside } else { path };
         let names = TRANSFORMERS.map(|(name, _)| name);
         let inside = names
             .map(|name| path.join(name))
@@ -54,7 +58,10 @@ impl Checkpoint {
         };
         let beside = TRANSFORMERS.iter().find(|(name, _)| transformer == folder.join(name));
         let low_noise = beside.and_then(|(_, low_noise)| Some(folder.join((*low_noise)?)));
+        let above = folder.parent().filter(|_| folder.ends_with(HUNYUAN));
+        let mut texts = [Some(folder.as_path()), above].into_iter().flatten();
         Checkpoint {
+            text: texts.find(|folder| TextEncoders::are_in(folder)).map(Path::to_path_buf),
             vae: vae(&folder, &transformer),
             low_noise: low_noise.filter(|low_noise| low_noise.is_dir()),
             transformer,
@@ -139,11 +146,13 @@ mod tests {
         let hub = folder(&[
             "transformer/diffusion_pytorch_model.safetensors",
             "vae/diffusion_pytorch_model.safetensors",
+            "text_encoder/model.safetensors",
         ]);
         let expected = Checkpoint {
             transformer: hub.path().join("transformer"),
             low_noise: None,
             vae: Ok(hub.path().join("vae")),
+            text: Some(hub.path().to_path_buf()),
         };
         assert_eq!(Checkpoint::find(hub.path()), expected);
         assert_eq!(Checkpoint::find(&hub.path().join("transformer")), expected);
@@ -157,6 +166,7 @@ mod tests {
             transformer: authors.path().join(file),
             low_noise: None,
             vae: Ok(authors.path().join("Wan2.1_VAE.safetensors")),
+            text: None,
         };
         assert_eq!(Checkpoint::find(authors.path()), expected);
         assert_eq!(Checkpoint::find(&authors.path().join(file)), expected);
@@ -184,6 +194,7 @@ mod tests {
                 transformer: both.path().join(high),
                 low_noise: Some(both.path().join(low)),
                 vae: Ok(both.path().join("Wan2.1_VAE.safetensors")),
+                text: None,
             };
             assert_eq!(Checkpoint::find(both.path()), expected);
             assert_eq!(Checkpoint::find(&both.path().join(high)), expected);
@@ -200,7 +211,9 @@ mod tests {
         for vae in ["Wan2.1_VAE.pth", "Wan2.1_VAE.safetensors"] {
             files.push(vae);
             let authors = folder(&files);
-            assert_eq!(Checkpoint::find(authors.path()).vae, Ok(authors.path().join(vae)));
+            let found = Checkpoint::find(authors.path());
+            assert_eq!(found.vae, Ok(authors.path().join(vae)));
+            assert_eq!(found.text.as_deref(), Some(authors.path()));
         }
     }
 
@@ -220,6 +233,7 @@ mod tests {
             transformer: model.join("transformers"),
             low_noise: None,
             vae: Ok(model.join("vae")),
+            text: Some(ckpts.path().to_path_buf()),
         };
         for path in [ckpts.path(), &model, &model.join("transformers")] {
             assert_eq!(Checkpoint::find(path), expected, "{}", path.display());

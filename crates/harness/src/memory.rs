@@ -51,7 +51,11 @@ impl Need {
         if let Some(vae) = autoencoder(experiment, &config)? {
             let video = experiment.video;
             let size = [video.frames, video.height, video.width];
-            need.weights_bytes += vae.inventory().iter().map(Asked::device_bytes).sum::<u64>();
+            need.weights_bytes += vae
+                .inventory(KeyLayout::Diffusers)
+                .iter()
+                .map(Asked::device_bytes)
+                .sum::<u64>();
             need.decode_bytes = vae.decode_bytes(size, experiment.model.vae_tiles);
         }
         let tokens = |prompt: &&String| subject.chain(1, prompt).map_or(0, |chain| chain.hidden_shape()[1]);

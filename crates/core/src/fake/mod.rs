@@ -135,7 +135,7 @@ fn autoencoder(config: VaeConfig) -> Component {
     Component {
         folder: "vae",
         stem: "diffusion_pytorch_model",
-        asked: config.inventory(),
+        asked: config.inventory(KeyLayout::Diffusers),
         dtype: match config {
             VaeConfig::Wan(_) | VaeConfig::Hunyuan(_) => Dtype::F32,
             VaeConfig::CogVideoX(_) => Dtype::BF16,

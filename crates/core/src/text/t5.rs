@@ -16,6 +16,7 @@ pub use config::T5Config;
 
 use super::attention::attend;
 use super::embedding::{self, TokensError, check};
+use crate::inventory::Asked;
 use crate::linear::Linear;
 use crate::models::ops::{gelu_tanh, project, rms_norm};
 use crate::weights::{Layout, Loader, Weights, WeightsError};
@@ -38,11 +39,7 @@ impl T5 {
     pub fn open(config: T5Config, weights: Weights, device: &Device) -> Result<T5, WeightsError> {
         let layout = keys::layout(&weights);
         let mut loader = Loader::shapes(weights.clone(), layout, device);
-        embed(&config, &[0], &mut loader);
-        for i in 0..config.layers {
-            Block::build(&config, i, &mut loader);
-        }
-        loader.take("norm.weight", [config.dim]);
+        look(&config, &mut loader);
         // Older files hold the token table twice.
         loader.ignore(|key| key == "encoder.embed_tokens.weight");
         loader.finish()?;
@@ -52,6 +49,13 @@ impl T5 {
             layout,
             device: device.clone(),
         })
+    }
+    /// What an encoder of these sizes asks a checkpoint for, in the Wan authors' keys.
+    pub fn inventory(config: &T5Config) -> Vec<Asked> {
+        let device = Device::flex();
+        let mut loader = Loader::listing(std::convert::identity, &device, FloatDType::F32);
+        look(config, &mut loader);
+        loader.into_asked()
     }
     /// Sizes of this encoder.
     pub fn config(&self) -> &T5Config {
@@ -85,6 +89,15 @@ impl T5 {
     fn loader(&self) -> Loader<'_> {
         Loader::files(self.weights.clone(), self.layout, &self.device, FloatDType::F32)
     }
+}
+
+/// Asks for every tensor once.
+fn look(config: &T5Config, loader: &mut Loader) {
+    embed(config, &[0], loader);
+    for i in 0..config.layers {
+        Block::build(config, i, loader);
+    }
+    loader.take("norm.weight", [config.dim]);
 }
 
 /// Vectors of tokens, `[1, tokens, dim]`.

@@ -1,8 +1,8 @@
 //! Sizes of whichever autoencoder belongs to a transformer.
 
-use super::wan::keys::Names;
+use super::wan::keys;
 use super::{CogVideoXVae, CogVideoXVaeConfig, HunyuanVae, HunyuanVaeConfig, Vae, WanVae, WanVaeConfig, cogvideox};
-use crate::inventory::Asked;
+use crate::inventory::{Asked, KeyLayout};
 use crate::models::config::beside;
 use crate::models::{Config, ConfigFileError};
 use crate::weights::{Loader, Weights, WeightsError};
@@ -71,16 +71,16 @@ impl VaeConfig {
             VaeConfig::CogVideoX(config) => cogvideox::LATENT_FRAMES_AT_ONCE * config.strides()[0],
         }
     }
-    /// What it asks a checkpoint for, in diffusers' keys.
-    pub fn inventory(&self) -> Vec<Asked> {
+    /// What it asks a checkpoint of this layout for.
+    pub fn inventory(&self, layout: KeyLayout) -> Vec<Asked> {
         let device = Device::flex();
-        let layout = match self {
-            VaeConfig::Wan(_) => Names::Diffusers.layout(),
+        let places = match self {
+            VaeConfig::Wan(_) => keys::of(layout),
             VaeConfig::Hunyuan(_) | VaeConfig::CogVideoX(_) => std::convert::identity,
         };
-        let mut loader = Loader::listing(layout, &device, FloatDType::F32);
+        let mut loader = Loader::listing(places, &device, FloatDType::F32);
         match self.clone() {
-            VaeConfig::Wan(config) => drop(WanVae::build(config, Names::Diffusers, &mut loader, &device)),
+            VaeConfig::Wan(config) => drop(WanVae::build(config, layout, &mut loader, &device)),
             VaeConfig::Hunyuan(config) => drop(HunyuanVae::build(config, &mut loader)),
             VaeConfig::CogVideoX(config) => drop(CogVideoXVae::build(config, &mut loader)),
         }

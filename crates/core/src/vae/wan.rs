@@ -13,10 +13,10 @@ pub use config::WanVaeConfig;
 use super::conv::{Conv, per_channel};
 use super::past::{Builder, Past};
 use super::tiles::{Tiling, tiled};
+use crate::inventory::KeyLayout;
 use crate::tensors::Latent;
 use crate::weights::{Loader, Weights, WeightsError};
 use burn::tensor::{Device, FloatDType, Tensor};
-use keys::Names;
 use layers::{Attention, Causal, Down, Layer, Norm, Residual, Up};
 
 /// Frames that are encoded together behind the first. The reference takes four whatever the strides.
@@ -45,18 +45,18 @@ impl WanVae {
     /// # Errors
     /// [`WeightsError::Mismatch`] naming what is missing, misshapen or unknown.
     pub fn load(config: WanVaeConfig, weights: Weights, device: &Device) -> Result<WanVae, WeightsError> {
-        let names = Names::of(&weights);
-        let mut loader = Loader::files(weights, names.layout(), device, FloatDType::F32);
-        let vae = WanVae::build(config, names, &mut loader, device);
+        let layout = keys::layout(&weights);
+        let mut loader = Loader::files(weights, keys::of(layout), device, FloatDType::F32);
+        let vae = WanVae::build(config, layout, &mut loader, device);
         loader.finish()?;
         Ok(vae)
     }
-    /// With what `loader` has of it, under those names.
-    pub(super) fn build(config: WanVaeConfig, names: Names, loader: &mut Loader, device: &Device) -> WanVae {
+    /// With what `loader` has of it, in that layout.
+    pub(super) fn build(config: WanVaeConfig, layout: KeyLayout, loader: &mut Loader, device: &Device) -> WanVae {
         let z = config.latent_channels;
         let mut parts = Builder::new(loader);
         let encoder = encoder(&config, &mut parts);
-        let decoder = decoder(&config, names, &mut parts);
+        let decoder = decoder(&config, layout, &mut parts);
         let slots = parts.slots();
         WanVae {
             encoder,
@@ -156,7 +156,7 @@ fn encoder(config: &WanVaeConfig, parts: &mut Builder) -> Chain {
     chain
 }
 
-fn decoder(config: &WanVaeConfig, names: Names, parts: &mut Builder) -> Chain {
+fn decoder(config: &WanVaeConfig, layout: KeyLayout, parts: &mut Builder) -> Chain {
     let mut widths = config.widths();
     widths.reverse();
     let doubles_frames: Vec<bool> = config.halves_frames.iter().rev().copied().collect();
@@ -169,14 +169,14 @@ fn decoder(config: &WanVaeConfig, names: Names, parts: &mut Builder) -> Chain {
     let blocks = config.blocks + 1;
     for (level, &width) in widths.iter().enumerate() {
         for block in 0..blocks {
-            let key = names.up(level, block, blocks);
+            let key = keys::up(layout, level, block, blocks);
             add(&mut chain, &key, |key| {
                 Layer::Residual(Residual::load(parts, key, from, width))
             });
             from = width;
         }
         if let Some(&doubles_frames) = doubles_frames.get(level) {
-            let key = names.up(level, blocks, blocks);
+            let key = keys::up(layout, level, blocks, blocks);
             add(&mut chain, &key, |key| {
                 Layer::Up(Up::load(parts, key, width, doubles_frames))
             });

@@ -42,7 +42,7 @@ pub enum WeightsError {
         layer: String,
     },
     /// A folder without one clear checkpoint.
-    #[error("{} holds {found}: expected one `.safetensors` file, shards with a `.safetensors.index.json`, or one file of `torch.save`", folder.display())]
+    #[error("{} holds {found}: expected one `.safetensors` file, shards with a `.safetensors.index.json` or `.bin.index.json`, or one file of `torch.save`", folder.display())]
     Folder {
         /// The folder.
         folder: PathBuf,

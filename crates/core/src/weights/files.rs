@@ -38,7 +38,11 @@ pub(super) fn checkpoint_files(folder: &Path) -> Result<Vec<PathBuf>, WeightsErr
         folder: folder.to_path_buf(),
         found,
     };
-    let index = ending(".safetensors.index.json");
+    // Where a folder has both kinds, safetensors go first.
+    let mut index = ending(".safetensors.index.json");
+    if index.is_empty() && ending(".safetensors").is_empty() {
+        index = ending(".bin.index.json");
+    }
     if let [index] = index.as_slice() {
         let format = |why: String| WeightsError::Format {
             origin: index.display().to_string(),

@@ -1,5 +1,6 @@
 //! `mixcache embed`: text states of prompts, made once by the text encoder of a checkpoint.
 
+use crate::checkpoint::Checkpoint;
 use crate::clock::utc_now;
 use crate::experiment::Experiment;
 use crate::progress;
@@ -53,7 +54,7 @@ pub fn run(args: Args) -> Result<()> {
     write(model, &args.weights, &prompts, &args.device, &args.dtype, &args.output)
 }
 
-/// Encodes `prompts` for `model` with the encoders in the folder `weights`, and writes their states to `output`.
+/// Encodes `prompts` for `model` with the encoders in the checkpoint `weights`, and writes their states to `output`.
 pub(super) fn write(
     model: &str,
     weights: &Path,
@@ -68,7 +69,8 @@ pub(super) fn write(
         matches!(float, FloatDType::F32 | FloatDType::BF16),
         "`--dtype {stored_in}`: text states are stored in f32 or bf16"
     );
-    let encoders = TextEncoders::open(&config, weights, &device::open(device)?)?;
+    let folder = Checkpoint::find(weights).text.unwrap_or(weights.to_path_buf());
+    let encoders = TextEncoders::open(&config, &folder, &device::open(device)?)?;
     let bar = progress::bar(encoders.blocks());
     let encoded = encoders.encode(prompts, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();

@@ -1,13 +1,13 @@
 //! `mixcache generate`: one prompt to one video file, with or without a cache.
 
 use super::{Means, announce, embed};
+use crate::checkpoint::Checkpoint;
 use crate::experiment::Experiment;
 use crate::runner::Runner;
 use crate::subject::Subject;
 use crate::video;
 use anyhow::{Context, Result, ensure};
 use mixcache_core::denoise::Outcome;
-use mixcache_core::text::TextEncoders;
 use std::path::PathBuf;
 
 /// Make a video of a prompt, as an experiment would: its model, size, sampler and one of its policies.
@@ -87,7 +87,7 @@ pub fn run(mut args: Args) -> Result<()> {
 
 /// The text states of the prompt in a file of its own, where the checkpoint can make them and none were given.
 fn encode(args: &mut Args, experiment: &Experiment) -> Result<Option<PathBuf>> {
-    let has_encoder = |folder: &&PathBuf| TextEncoders::are_in(folder);
+    let has_encoder = |path: &&PathBuf| Checkpoint::find(path).text.is_some();
     let means = &mut args.means;
     let Some(weights) = means
         .weights

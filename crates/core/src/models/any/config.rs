@@ -14,8 +14,8 @@ use mixcache_policies::plan::UnitKind;
 use std::path::Path;
 
 /// In front of every key of a checkpoint that ComfyUI saved or reads (`unet_prefix_from_state_dict` in its
-/// `comfy/model_detection.py`).
-const COMFYUI: [&str; 3] = ["model.diffusion_model.", "model.model.", "net."];
+/// `comfy/model_detection.py`), or, the last, that a trainer saved (`krea-realtime-video-14b.safetensors`).
+const PREFIXES: [&str; 4] = ["model.diffusion_model.", "model.model.", "net.", "model."];
 
 /// Sizes of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -242,7 +242,7 @@ impl Config {
     pub fn load(self, weights: Weights, device: &Device, dtype: FloatDType) -> Result<Model, WeightsError> {
         let bare = match self {
             Config::CogVideoX(_) => weights.clone(), // its authors' own keys begin so
-            _ => COMFYUI.into_iter().fold(weights.clone(), Weights::without_prefix),
+            _ => PREFIXES.into_iter().fold(weights.clone(), Weights::without_prefix),
         };
         let (found, expected) = (likeness(&weights).or_else(|| likeness(&bare)), self.shown());
         let loaded = match self {

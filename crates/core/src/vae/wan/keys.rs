@@ -1,6 +1,7 @@
 //! The two key layouts of Wan's autoencoder. The authors' names are ours; diffusers' differ by renaming
 //! (`scripts/convert_wan_to_diffusers.py`), and by counting the decoder's blocks level by level.
 
+use crate::inventory::KeyLayout;
 use crate::weights::{Layout, Place, Weights};
 
 /// Authors' part of a key, diffusers' part.
@@ -20,37 +21,29 @@ const RENAMED: [(&str, &str); 13] = [
     (".shortcut.", ".conv_shortcut."),
 ];
 
-/// Whose names a checkpoint has.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(in crate::vae) enum Names {
-    Authors,
-    Diffusers,
+/// The layout of this checkpoint.
+pub(in crate::vae) fn layout(weights: &Weights) -> KeyLayout {
+    match weights.keys().any(|key| key.starts_with("decoder.conv_in.")) {
+        true => KeyLayout::Diffusers,
+        false => KeyLayout::Original,
+    }
 }
 
-impl Names {
-    /// Those of this checkpoint.
-    pub fn of(weights: &Weights) -> Names {
-        match weights.keys().any(|key| key.starts_with("decoder.conv_in.")) {
-            true => Names::Diffusers,
-            false => Names::Authors,
-        }
+/// Where each tensor stands in a layout.
+pub(in crate::vae) fn of(layout: KeyLayout) -> Layout {
+    match layout {
+        KeyLayout::Original => std::convert::identity,
+        KeyLayout::Diffusers => diffusers,
     }
-    /// From our names to those of the checkpoint.
-    pub fn layout(self) -> Layout {
-        match self {
-            Names::Authors => std::convert::identity,
-            Names::Diffusers => diffusers,
-        }
-    }
-    /// A part of the decoder: the `block`-th residual block of a level, or behind all `blocks` of them its
-    /// upsampling.
-    pub fn up(self, level: usize, block: usize, blocks: usize) -> String {
-        match self {
-            // The last level has no upsampling, so all before it have one more part than blocks.
-            Names::Authors => format!("decoder.upsamples.{}", level * (blocks + 1) + block),
-            Names::Diffusers if block == blocks => format!("decoder.up_blocks.{level}.upsamplers.0"),
-            Names::Diffusers => format!("decoder.up_blocks.{level}.resnets.{block}"),
-        }
+}
+
+/// A part of the decoder: the `block`-th residual block of a level, or behind all `blocks` of them its upsampling.
+pub(in crate::vae) fn up(layout: KeyLayout, level: usize, block: usize, blocks: usize) -> String {
+    match layout {
+        // The last level has no upsampling, so all before it have one more part than blocks.
+        KeyLayout::Original => format!("decoder.upsamples.{}", level * (blocks + 1) + block),
+        KeyLayout::Diffusers if block == blocks => format!("decoder.up_blocks.{level}.upsamplers.0"),
+        KeyLayout::Diffusers => format!("decoder.up_blocks.{level}.resnets.{block}"),
     }
 }
 
