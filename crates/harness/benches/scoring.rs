@@ -7,6 +7,10 @@ use mixcache_harness::metrics::{Frames, METRICS, Measure, Meter};
 use mixcache_harness::video::write_mp4;
 use std::hint::black_box;
 
+/// As in `mixcache`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SIZE: [usize; 3] = [9, 480, 832];
 const FPS: u16 = 16;
 

@@ -2,8 +2,7 @@
 //! five scales, luminance at the coarsest, each to the power of its weight; a channel each, mean over channels and frames.
 
 use super::Frames;
-use super::ssim::{Plane, WINDOW, planes, similarity};
-use rayon::prelude::*;
+use super::ssim::{Plane, WINDOW, mean_of_planes, similarity};
 
 /// How much each scale counts, the finest first (Wang et al. 2003).
 const WEIGHTS: [f64; 5] = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333];
@@ -16,9 +15,7 @@ pub fn mean_of_frames(frames: &Frames, reference: &Frames) -> Option<f64> {
     if frames.height.min(frames.width) < SIDE_LEAST {
         return None;
     }
-    let pairs: Vec<_> = planes(frames).zip(planes(reference)).collect();
-    let each: Vec<f64> = pairs.into_par_iter().map(|(a, b)| ms_ssim(a, b)).collect();
-    Some(each.iter().sum::<f64>() / each.len() as f64)
+    Some(mean_of_planes(frames, reference, ms_ssim))
 }
 
 fn ms_ssim(mut a: Plane, mut b: Plane) -> f64 {

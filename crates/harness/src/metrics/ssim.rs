@@ -29,22 +29,22 @@ pub fn mean_of_frames(frames: &Frames, reference: &Frames) -> Option<f64> {
     if frames.height.min(frames.width) < WINDOW {
         return None;
     }
-    let pairs: Vec<_> = planes(frames).zip(planes(reference)).collect();
-    let each: Vec<f64> = pairs.par_iter().map(|(a, b)| similarity(a, b).ssim).collect();
-    Some(each.iter().sum::<f64>() / each.len() as f64)
+    Some(mean_of_planes(frames, reference, |a, b| similarity(&a, &b).ssim))
 }
 
-/// Every channel of every frame.
-pub(super) fn planes(clip: &Frames) -> impl Iterator<Item = Plane> {
-    (0..clip.count)
-        .flat_map(|t| [(t, 0), (t, 1), (t, 2)])
-        .map(|(t, channel)| {
-            let values = clip.frame(t).iter().skip(channel).step_by(3);
-            Plane {
-                values: values.map(|&x| f64::from(x)).collect(),
-                width: clip.width,
-            }
-        })
+/// Mean over the channels of all frames. Planes are made as they are needed: those of a whole clip are gigabytes.
+pub(super) fn mean_of_planes(frames: &Frames, reference: &Frames, of: impl Fn(Plane, Plane) -> f64 + Sync) -> f64 {
+    let pair = |i: usize| of(plane(frames, i / 3, i % 3), plane(reference, i / 3, i % 3));
+    let each: Vec<f64> = (0..frames.count * 3).into_par_iter().map(pair).collect();
+    each.iter().sum::<f64>() / each.len() as f64
+}
+
+fn plane(clip: &Frames, frame: usize, channel: usize) -> Plane {
+    let values = clip.frame(frame).iter().skip(channel).step_by(3);
+    Plane {
+        values: values.map(|&x| f64::from(x)).collect(),
+        width: clip.width,
+    }
 }
 
 /// Both planes must hold a window.
@@ -72,19 +72,27 @@ pub(super) fn similarity(a: &Plane, b: &Plane) -> Similarity {
 
 /// Weighted mean over the window around every pixel whose window lies inside. `// [h, w] -> [h-10, w-10]`
 fn blur(plane: &[f64], width: usize, window: &[f64; WINDOW]) -> Vec<f64> {
-    let along_rows: Vec<f64> = plane
-        .chunks(width)
-        .flat_map(|row| row.windows(WINDOW).map(|part| dot(part.iter(), window)))
-        .collect();
-    let width = width - WINDOW + 1;
-    let places = 0..along_rows.len() - (WINDOW - 1) * width;
-    places
-        .map(|at| dot(along_rows[at..].iter().step_by(width), window))
-        .collect()
+    let narrow = width - WINDOW + 1;
+    let mut along_rows = vec![0.0; plane.len() / width * narrow];
+    for (row, out) in plane.chunks(width).zip(along_rows.chunks_mut(narrow)) {
+        window
+            .iter()
+            .enumerate()
+            .for_each(|(k, &weight)| add(out, weight, &row[k..]));
+    }
+    let mut blurred = vec![0.0; along_rows.len() - (WINDOW - 1) * narrow];
+    for (y, out) in blurred.chunks_mut(narrow).enumerate() {
+        window
+            .iter()
+            .enumerate()
+            .for_each(|(k, &weight)| add(out, weight, &along_rows[(y + k) * narrow..]));
+    }
+    blurred
 }
 
-fn dot<'a>(values: impl Iterator<Item = &'a f64>, window: &[f64; WINDOW]) -> f64 {
-    values.zip(window).map(|(value, weight)| value * weight).sum()
+/// A row at a time, so that the compiler has lanes to fill.
+fn add(out: &mut [f64], weight: f64, row: &[f64]) {
+    out.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
 }
 
 fn gaussian() -> [f64; WINDOW] {
