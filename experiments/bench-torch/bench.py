@@ -7,6 +7,7 @@ of a case is that of the fastest times over all rounds; the ratios of the rounds
 includes that of threads that spin while they wait, is the steadier measure of one thread on a busy machine. With
 `--device cuda:0` the shapes are those of Wan2.1 at 832×480 and 81 frames, and PyTorch's side is all bf16. The rate of both
 stands beside that of PyTorch's product of two large matrices in the same dtype on as many threads: what there is to be had.
+Wan's rival is `wan.py` beside this; where diffusers is installed, HunyuanVideo and CogVideoX run beside its models (`hub.py`).
 Records rounds.csv and machine.json under results/bench-torch/.
 """
 
@@ -28,6 +29,7 @@ except ImportError:
         "or choose another interpreter with `PYTHON=/path/to/python just bench-torch`"
     )
 
+import hub
 import wan
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -35,10 +37,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 REST_S = 0.5
 # The rival must be right before it is timed: rounding of a few layers in f32.
 DISTANCE_MAX = 1e-5
-TIMESTEP = torch.tensor([500.0])
 
 
-def config(layers, heads, head_dim, ffn_dim, text_len, text_dim):
+def sizes(layers, heads, head_dim, ffn_dim, text_len, text_dim):
     return dict(
         num_layers=layers, num_attention_heads=heads, attention_head_dim=head_dim, ffn_dim=ffn_dim,
         text_len=text_len, text_dim=text_dim, in_channels=16, out_channels=16, patch_size=[1, 2, 2],
@@ -46,56 +47,43 @@ def config(layers, heads, head_dim, ffn_dim, text_len, text_dim):
     )  # fmt: skip
 
 
-BLOCK_S = config(1, 6, 64, 1536, 128, 384), (4, 32, 32), 10
-BLOCK_L = config(1, 12, 128, 8960, 512, 4096), (8, 32, 32), 1
-MINI = config(8, 6, 32, 768, 16, 64), (8, 16, 16), 10
-# name: (what is timed, dtype, sizes, latent frames × rows × columns, repetitions a round). In bf16 the rival runs under
-# autocast, attention too, as on our side; its norms, as ours, are in f32.
+S, L = (4, 32, 32), (8, 32, 32)
+WAN_S, WAN_L = sizes(1, 6, 64, 1536, 128, 384), sizes(1, 12, 128, 8960, 512, 4096)
+WAN_MINI = sizes(8, 6, 32, 768, 16, 64)
+# name: (rival, what is timed, dtype, sizes, latent frames × rows × columns, repetitions a round). In bf16 the rival runs
+# under autocast, attention too, as on our side; its norms, as ours, are in f32.
 CASES = {
-    "block-s": ("block", "f32", *BLOCK_S),
-    "block-l": ("block", "f32", *BLOCK_L),
-    "mini": ("pass", "f32", *MINI),
-    "block-s-bf16": ("block", "bf16", *BLOCK_S),
-    "block-l-bf16": ("block", "bf16", *BLOCK_L),
-    "mini-bf16": ("pass", "bf16", *MINI),
+    "block-s": (wan.run, "block", "f32", WAN_S, S, 10),
+    "block-l": (wan.run, "block", "f32", WAN_L, L, 1),
+    "mini": (wan.run, "pass", "f32", WAN_MINI, (8, 16, 16), 10),
+    "block-s-bf16": (wan.run, "block", "bf16", WAN_S, S, 10),
+    "block-l-bf16": (wan.run, "block", "bf16", WAN_L, L, 1),
+    "mini-bf16": (wan.run, "pass", "bf16", WAN_MINI, (8, 16, 16), 10),
 }
-
-
-CLIP = 21, 60, 104  # 81 frames of 832×480
+if hub.is_installed():
+    HUNYUAN, COGVIDEOX = hub.hunyuan(1, 2, 6, 128, 1024), hub.cogvideox(3, 12, 1024, L)
+    CASES |= {
+        "hunyuan": (hub.run_hunyuan, "pass", "f32", HUNYUAN, L, 2),
+        "cogvideox": (hub.run_cogvideox, "pass", "f32", COGVIDEOX, L, 2),
+        "hunyuan-bf16": (hub.run_hunyuan, "pass", "bf16", HUNYUAN, L, 2),
+        "cogvideox-bf16": (hub.run_cogvideox, "pass", "bf16", COGVIDEOX, L, 2),
+    }
+# The tokens of 832×480 and 81 frames: 32,760. One block and four, which cannot stay in a cache from one run to the next.
+CLIP = (21, 60, 104)
 GPU_CASES = {
-    f"{name}-{count}": ("blocks", "bf16", config(layers, *sizes, 512, 4096), CLIP, 5)
-    for name, sizes in {"wan-1.3b": (12, 128, 8960), "wan-14b": (40, 128, 13824)}.items()
+    f"{name}-{count}": (wan.run, "blocks", "bf16", sizes(layers, *widths, 512, 4096), CLIP, 5)
+    for name, widths in {"wan-1.3b": (12, 128, 8960), "wan-14b": (40, 128, 13824)}.items()
     for layers, count in ((1, "block"), (4, "4-blocks"))
 }
 
 
 class Torch:
-    def __init__(self, what, dtype, sizes, grid, threads, device):
+    def __init__(self, rival, what, dtype, sizes, grid, threads, device):
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         self.device = device
-        self.model = wan.Wan(sizes, grid)
-        self.latent = torch.randn(1, sizes["in_channels"], *grid)
-        text, timestep, rotary = torch.randn(1, sizes["text_len"], sizes["text_dim"]), TIMESTEP, self.model.rotary
-        if device.type != "cpu":
-            kind = torch.bfloat16 if dtype == "bf16" else torch.float32
-            self.model, self.latent, text = (it.to(device, kind) for it in (self.model, self.latent, text))
-            timestep, rotary = timestep.to(device), rotary.to(device)
         with torch.inference_mode():
-            context = self.model.text_embedding(text)
-            x, _, e0 = self.model.embed(self.latent, timestep)
-
-        def blocks(count):
-            y = x
-            for block in self.model.blocks[:count]:
-                y = block(y, e0, context, rotary)
-
-        runs = {
-            "block": lambda: blocks(1),
-            "blocks": lambda: blocks(None),
-            "pass": lambda: self.model(self.latent, timestep, context),
-        }
-        self.run = runs[what]
+            self.run = rival(what, dtype, sizes, grid, device)
 
     def once(self):
         """Wall-clock and processor seconds of a run."""
@@ -109,19 +97,24 @@ class Torch:
 
 class Mixcache:
     def __init__(self, program, what, dtype, sizes, grid, threads, device):
+        """`flops`: the operations of a run, as mixcache counts them: of linear layers, attention and convolutions."""
         command = [program, str(device), json.dumps(sizes), *map(str, grid), what, dtype]
         environment = os.environ | {"RAYON_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
+        self.flops = float(self.answer())
 
     def once(self):
         start = self.processor_s()
         print(file=self.process.stdin, flush=True)
+        return float(self.answer()), self.processor_s() - start
+
+    def answer(self):
         answer = self.process.stdout.readline()
         if not answer:
             sys.exit("stopwatch has stopped: see above")
-        return float(answer), self.processor_s() - start
+        return answer
 
     def processor_s(self):
         """Of all threads of the process; Linux has a clock for it, whose number clock_getcpuclockid(3) makes like this."""
@@ -179,15 +172,6 @@ def machine(device):
 COLUMNS = "torch_s", "torch_cpu_s", "mixcache_s", "mixcache_cpu_s"
 
 
-def flops(sizes, grid):
-    """Of the products and the attention of all blocks."""
-    d, text, n = sizes["num_attention_heads"] * sizes["attention_head_dim"], sizes["text_len"], 1
-    for extent, patch in zip(grid, sizes["patch_size"]):
-        n *= extent // patch
-    products = n * (4 * d * d + 2 * d * d + 2 * d * sizes["ffn_dim"]) + text * 2 * d * d
-    return sizes["num_layers"] * (2 * products + 4 * d * n * (n + text))
-
-
 def product_flops_per_s(device, dtype, threads):
     """Of PyTorch's product of two large matrices of random numbers: what this device reaches."""
     size, repetitions = (8192, 20) if device.type == "cuda" else (4096, 5)
@@ -210,11 +194,11 @@ def rate(flops_per_s):
 
 def compete(case, threads, rounds, program, device):
     """Of every round the least of the repetitions' times: what disturbs a run only adds."""
-    what, dtype, sizes, grid, repetitions = case
+    rival, what, dtype, sizes, grid, repetitions = case
     # Left on for all rounds, autocast keeps the weights that it has converted.
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16" and device.type == "cpu"):
         rivals = (
-            Torch(what, dtype, sizes, grid, threads, device),
+            Torch(rival, what, dtype, sizes, grid, threads, device),
             Mixcache(program, what, dtype, sizes, grid, threads, device),
         )
         for rival in rivals:
@@ -227,7 +211,7 @@ def compete(case, threads, rounds, program, device):
                 times += [min(t) for t in zip(*(rival.once() for _ in range(repetitions)))]
             found.append(dict(zip(COLUMNS, times)))
         rivals[1].close()
-    return found
+    return found, rivals[1].flops
 
 
 def main():
@@ -254,11 +238,11 @@ def main():
     print("case          threads  torch ms  mixcache ms  ratio  cpu time  ratios of the rounds")
     for name in options.cases or cases:
         for threads in options.threads or threads_of:
-            dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[cases[name][1]]
-            setting = f"{cases[name][1]}, {threads} thread{'s' * (threads > 1)}"
+            dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[cases[name][2]]
+            setting = f"{cases[name][2]}, {threads} thread{'s' * (threads > 1)}"
             if setting not in products:
                 products[setting] = product_flops_per_s(device, dtype, threads)
-            rounds = compete(cases[name], threads, options.rounds, program, device)
+            rounds, work = compete(cases[name], threads, options.rounds, program, device)
             for i, columns in enumerate(rounds):
                 rows.append(dict(case=name, threads=threads, round=i, repetitions=cases[name][-1], **columns))
             t, t_cpu, m, m_cpu = (min(times[column] for times in rounds) for column in COLUMNS)
@@ -267,7 +251,7 @@ def main():
                 f"{name:<13} {threads:>7}  {t * 1e3:8.1f}  {m * 1e3:11.1f}  {m / t:5.2f}  {m_cpu / t_cpu:8.2f}  {ratios}",
                 flush=True,
             )
-            work, product = flops(*cases[name][2:4]), products[setting]
+            product = products[setting]
             print(
                 f"{'':<13} PyTorch {rate(work / t)}, mixcache {rate(work / m)}: {work / t / product:.0%} and "
                 f"{work / m / product:.0%} of PyTorch's large product, {rate(product)}",
@@ -279,7 +263,7 @@ def main():
         folder = folder.with_name(f"{folder.name}-{facts['date'][11:19].replace(':', '')}")
     folder.mkdir(parents=True)
     facts["load_average_after"] = os.getloadavg()
-    facts["cases"] = {name: dict(zip(("what", "dtype", "sizes", "grid"), cases[name])) for name in cases}
+    facts["cases"] = {name: dict(zip(("what", "dtype", "sizes", "grid"), case[1:])) for name, case in cases.items()}
     (folder / "machine.json").write_text(json.dumps(facts, indent=1) + "\n")
     with open(folder / "rounds.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")

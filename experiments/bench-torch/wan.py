@@ -101,6 +101,28 @@ class Wan(nn.Module):
         return x.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(x.shape[0], -1, f * pt, h * ph, w * pw)
 
 
+def run(what, dtype, config, grid, device):
+    """A model of random weights on random input: a function that computes its first block, all blocks, or a pass."""
+    model = Wan(config, grid)
+    latent = torch.randn(1, config["in_channels"], *grid)
+    text = torch.randn(1, config["text_len"], config["text_dim"])
+    timestep, rotary = torch.tensor([500.0]), model.rotary
+    if device.type != "cpu":
+        kind = torch.bfloat16 if dtype == "bf16" else torch.float32
+        model, latent, text = (it.to(device, kind) for it in (model, latent, text))
+        timestep, rotary = timestep.to(device), rotary.to(device)
+    context = model.text_embedding(text)
+    x, _, e0 = model.embed(latent, timestep)
+
+    def blocks(count):
+        y = x
+        for block in model.blocks[:count]:
+            y = block(y, e0, context, rotary)
+
+    runs = {"block": lambda: blocks(1), "blocks": lambda: blocks(None), "pass": lambda: model(latent, timestep, context)}
+    return runs[what]
+
+
 def rotary(tokens, head_dim):
     """`[n, 1, head_dim/2]`: rows and columns have `2·⌊head_dim/6⌋` channels each, frames the rest."""
     side = 2 * (head_dim // 6)

@@ -124,15 +124,43 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize, product
 pub fn rms_rope(x: Tensor<3>, scale: Tensor<1>, rotary: Option<&[Tensor<4>; 2]>, eps: f64) -> Tensor<3> {
     let rows = x.dims()[2] / scale.dims()[0];
     let (mut x, scale) = (whole(x), dense(scale));
-    let tables = rotary.map(|tables| (tables.clone().map(dense), 2 * tables[0].dims()[3]));
-    let rotary = tables.as_ref().map(|([cos, sin], head_dim)| Rotary {
-        cos: slice(cos),
-        sin: slice(sin),
-        head_dim: *head_dim,
-        rows,
-    });
+    let tables = rotary.map(Tables::of);
+    let rotary = tables.as_ref().map(|tables| tables.rotary(rows));
     rms_rope::rms_rope(Isa::best(), x.storage_mut(), slice(&scale), rotary, eps as f32);
     Tensor::from_primitive::<Flex>(x)
+}
+
+/// The rotation of the heads of `x` `[b, n, d]` by tables `[1, n, 1, head_dim/2]`.
+pub fn rope(x: Tensor<3>, rotary: &[Tensor<4>; 2]) -> Tensor<3> {
+    let (d, tables) = (x.dims()[2], Tables::of(rotary));
+    let mut x = whole(x);
+    rms_rope::rope(Isa::best(), x.storage_mut(), d, tables.rotary(1));
+    Tensor::from_primitive::<Flex>(x)
+}
+
+/// Cosines and sines as the kernels read them.
+struct Tables {
+    cos_sin: [Host; 2],
+    head_dim: usize,
+}
+
+impl Tables {
+    fn of(rotary: &[Tensor<4>; 2]) -> Tables {
+        Tables {
+            cos_sin: rotary.clone().map(dense),
+            head_dim: 2 * rotary[0].dims()[3],
+        }
+    }
+    /// For a norm of so many rows a token.
+    fn rotary(&self, rows: usize) -> Rotary<'_> {
+        let [cos, sin] = self.cos_sin.each_ref().map(slice);
+        Rotary {
+            cos,
+            sin,
+            head_dim: self.head_dim,
+            rows,
+        }
+    }
 }
 
 /// A vector that `fill(i, chunk)` writes chunk by chunk, in parallel: no time is lost on zeros.

@@ -1,4 +1,4 @@
-//! RMS norm of a row and the rotation of its heads, in one pass.
+//! RMS norm of a row and the rotation of its heads, in one pass; either alone, too.
 
 use super::isa::{Isa, dispatch};
 use super::lanes::{fold, mul_add};
@@ -35,56 +35,91 @@ pub struct Rotary<'a> {
 pub fn rms_rope(isa: Isa, x: &mut [f32], scale: &[f32], rotary: Option<Rotary>, eps: f32) {
     let d = scale.len();
     assert!(d > 0 && x.len().is_multiple_of(d), "rows of {d} channels");
-    if let Some(Rotary {
-        cos,
-        sin,
-        head_dim,
-        rows,
-    }) = rotary
-    {
-        let whole = head_dim > 0 && head_dim.is_multiple_of(2) && d.is_multiple_of(head_dim);
-        assert!(whole && !cos.is_empty() && cos.len() == sin.len() && cos.len().is_multiple_of(head_dim / 2));
-        assert!(
-            (x.len() / d).is_multiple_of(rows * cos.len() * 2 / head_dim),
-            "tables for another number of tokens"
-        );
-    }
+    rotary.inspect(|rotary| rotary.check(x.len(), d));
     let rows = (CHUNK / d).max(1);
     x.par_chunks_mut(rows * d)
         .enumerate()
         .for_each(|(i, x)| chunk(isa, x, i * rows, scale, rotary, eps));
 }
 
-dispatch!(
-    fn chunk(x: &mut [f32], first: usize, scale: &[f32], rotary: Option<Rotary>, eps: f32) {
-        turn_rows::<true>, turn_rows::<true>, turn_rows::<false>
-    }
-);
+/// The rotation alone, of rows of `d` channels.
+///
+/// # Panics
+/// When rows are not whole, or tables do not cover tokens and heads.
+pub fn rope(isa: Isa, x: &mut [f32], d: usize, rotary: Rotary) {
+    assert!(d > 0 && x.len().is_multiple_of(d), "rows of {d} channels");
+    rotary.check(x.len(), d);
+    let rows = (CHUNK / d).max(1);
+    x.par_chunks_mut(rows * d)
+        .enumerate()
+        .for_each(|(i, x)| turned_chunk(isa, x, i * rows, d, rotary));
+}
 
-#[inline(always)]
-fn turn_rows<const FMA: bool>(x: &mut [f32], first: usize, scale: &[f32], rotary: Option<Rotary>, eps: f32) {
-    let d = scale.len();
-    for (row, x) in x.chunks_exact_mut(d).enumerate() {
-        let inverse = 1.0 / (squares::<FMA>(x) / d as f32 + eps).sqrt();
-        for (x, scale) in x.iter_mut().zip(scale) {
-            *x *= inverse * scale;
-        }
-        let Some(Rotary {
+impl Rotary<'_> {
+    /// Panics unless the tables cover so many numbers in rows of `d` channels.
+    fn check(&self, numbers: usize, d: usize) {
+        let &Rotary {
             cos,
             sin,
             head_dim,
             rows,
-        }) = rotary
-        else {
-            continue;
-        };
-        let token = (first + row) / rows % (cos.len() * 2 / head_dim);
+        } = self;
+        let whole = head_dim > 0 && head_dim.is_multiple_of(2) && d.is_multiple_of(head_dim);
+        assert!(whole && !cos.is_empty() && cos.len() == sin.len() && cos.len().is_multiple_of(head_dim / 2));
+        assert!(
+            (numbers / d).is_multiple_of(rows * cos.len() * 2 / head_dim),
+            "tables for another number of tokens"
+        );
+    }
+    /// Turns the heads of a row.
+    #[inline(always)]
+    fn turn(&self, row: usize, x: &mut [f32]) {
+        let &Rotary {
+            cos,
+            sin,
+            head_dim,
+            rows,
+        } = self;
+        let token = row / rows % (cos.len() * 2 / head_dim);
         let angles = token * head_dim / 2..(token + 1) * head_dim / 2;
         let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
         for head in x.chunks_exact_mut(head_dim) {
             for ([a, b], (cos, sin)) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos.iter().zip(sin)) {
                 (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
             }
+        }
+    }
+}
+
+dispatch!(
+    fn chunk(x: &mut [f32], first: usize, scale: &[f32], rotary: Option<Rotary>, eps: f32) {
+        norm_rows::<true>, norm_rows::<true>, norm_rows::<false>
+    }
+);
+
+dispatch!(
+    fn turned_chunk(x: &mut [f32], first: usize, d: usize, rotary: Rotary) {
+        turn_rows, turn_rows, turn_rows
+    }
+);
+
+#[inline(always)]
+fn turn_rows(x: &mut [f32], first: usize, d: usize, rotary: Rotary) {
+    for (row, x) in x.chunks_exact_mut(d).enumerate() {
+        rotary.turn(first + row, x);
+    }
+}
+
+#[inline(always)]
+fn norm_rows<const FMA: bool>(x: &mut [f32], first: usize, scale: &[f32], rotary: Option<Rotary>, eps: f32) {
+    let d = scale.len();
+    for (row, x) in x.chunks_exact_mut(d).enumerate() {
+        let inverse = 1.0 / (squares::<FMA>(x) / d as f32 + eps).sqrt();
+        for (x, scale) in x.iter_mut().zip(scale) {
+            *x *= inverse * scale;
+        }
+        if let Some(rotary) = rotary {
+            rotary.turn(first + row, x);
         }
     }
 }
@@ -187,6 +222,28 @@ mod tests {
             for (i, head) in x.chunks_exact(head_dim).enumerate() {
                 let alone = run(head, Some(i / heads % tokens));
                 assert_eq!(together[i * head_dim..][..head_dim], alone, "{shape:?}, row {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rotation_alone_is_that_behind_a_norm_that_changes_nothing() {
+        for shape in SHAPES {
+            let [_, _, heads, head_dim] = shape;
+            let [x, _, cos, sin] = inputs(shape);
+            let rotary = Rotary {
+                cos: &cos,
+                sin: &sin,
+                head_dim,
+                rows: 1,
+            };
+            // Rows of mean square one: a norm by one changes nothing.
+            let (d, ones) = (heads * head_dim, x.iter().map(|x| x.signum()).collect::<Vec<_>>());
+            for isa in Isa::available() {
+                let (mut normed, mut turned) = (ones.clone(), ones.clone());
+                rms_rope(isa, &mut normed, &vec![1.0; d], Some(rotary), 0.0);
+                rope(isa, &mut turned, d, rotary);
+                assert_eq!(normed, turned, "{isa:?}, {shape:?}");
             }
         }
     }

@@ -134,6 +134,9 @@ pub fn gelu_tanh(x: Tensor<3>) -> Tensor<3> {
 /// - `rotary`: cosine and sine, `[1, n, 1, head_dim/2]` each
 /// - output: like `x`
 pub fn rotate(x: Tensor<3>, rotary: &[Tensor<4>; 2]) -> Tensor<3> {
+    if kernels::serve(&x) {
+        return kernels::rope(x, rotary);
+    }
     let [b, n, d] = x.dims();
     let [_, _, _, pairs] = rotary[0].dims();
     let x = x.reshape([b, n, d / (2 * pairs), pairs, 2]);
