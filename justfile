@@ -69,7 +69,7 @@ test:
 bench *options:
     cargo bench --workspace {{options}}
 
-# Time Wan's blocks and passes beside PyTorch's, in turns: `PYTHON=venv/bin/python just bench-torch --cases mini`.
+# Time blocks and passes beside PyTorch's, in turns: `PYTHON=venv/bin/python just bench-torch --cases mini`.
 bench-torch *options:
     "${PYTHON:-python3}" experiments/bench-torch/bench.py {{options}}
 

@@ -234,9 +234,12 @@ def main():
         sys.exit(f"{' '.join(strange)}: no case of {device}, whose cases are {' '.join(cases)}")
     program = options.program or build(device)
     facts, rows = machine(device), []
+    # A program that was built elsewhere may be of another revision than this checkout.
+    facts["program"] = str(options.program or "built from this revision")
+    chosen = {name: cases[name] for name in options.cases or cases}
     products = facts["product_flops_per_s"] = {}
     print("case          threads  torch ms  mixcache ms  ratio  cpu time  ratios of the rounds")
-    for name in options.cases or cases:
+    for name in chosen:
         for threads in options.threads or threads_of:
             dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[cases[name][2]]
             setting = f"{cases[name][2]}, {threads} thread{'s' * (threads > 1)}"
@@ -263,7 +266,7 @@ def main():
         folder = folder.with_name(f"{folder.name}-{facts['date'][11:19].replace(':', '')}")
     folder.mkdir(parents=True)
     facts["load_average_after"] = os.getloadavg()
-    facts["cases"] = {name: dict(zip(("what", "dtype", "sizes", "grid"), case[1:])) for name, case in cases.items()}
+    facts["cases"] = {name: dict(zip(("what", "dtype", "sizes", "grid"), case[1:])) for name, case in chosen.items()}
     (folder / "machine.json").write_text(json.dumps(facts, indent=1) + "\n")
     with open(folder / "rounds.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")

@@ -154,6 +154,24 @@ fn a_folder_must_hold_one_checkpoint() {
 }
 
 #[test]
+fn an_index_must_name_files_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (map, expected) in [
+        ("", "its `weight_map` is empty"),
+        (r#""x": "../x.safetensors""#, "it names the shard `../x.safetensors`"),
+        (r#""x": "/x.safetensors""#, "it names the shard `/x.safetensors`"),
+    ] {
+        let index = format!(r#"{{"weight_map": {{{map}}}}}"#);
+        fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+        let error = Weights::open(folder.path()).err().expect("no shard").to_string();
+        assert!(
+            error.contains(expected) && error.contains("model.safetensors.index.json"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn shards_are_found_by_their_index() {
     let folder = tempfile::tempdir().unwrap();
     let shard = "model-00001-of-00001.safetensors";

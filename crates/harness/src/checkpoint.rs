@@ -34,6 +34,8 @@ impl Checkpoint {
     /// the transformer's (Wan's authors); safetensors go before pickles. Text encoders lie in that folder too, those of
     /// HunyuanVideo's authors one above.
     pub fn find(path: &Path) -> Checkpoint {
+        // A relative path may have no parent to look in.
+        let path = &std::path::absolute(path).unwrap_or(path.to_path_buf());
         let inside = path.join(HUNYUAN);
         let path = if inside.is_dir() { &inside } else { path };
         let names = TRANSFORMERS.map(|(name, _)| name);

@@ -251,21 +251,17 @@ mod tests {
     #[test]
     fn threads_change_no_bit() {
         let [x, scale, cos, sin] = inputs([2, 301, 4, 32]);
+        let rotary = Rotary {
+            cos: &cos,
+            sin: &sin,
+            head_dim: 32,
+            rows: 1,
+        };
         let run = |threads| {
             at_threads(threads, || {
                 let mut x = x.clone();
-                rms_rope(
-                    Isa::best(),
-                    &mut x,
-                    &scale,
-                    Some(Rotary {
-                        cos: &cos,
-                        sin: &sin,
-                        head_dim: 32,
-                        rows: 1,
-                    }),
-                    EPS,
-                );
+                rms_rope(Isa::best(), &mut x, &scale, Some(rotary), EPS);
+                rope(Isa::best(), &mut x, scale.len(), rotary);
                 x
             })
         };

@@ -81,6 +81,11 @@ pub fn rms_norm(x: Tensor<3>, scale: &Tensor<1>, eps: f64, into: FloatDType) -> 
     if gpu::serve(&x) {
         return gpu::rms_rope(x, scale.clone(), None, eps, into);
     }
+    composed_rms_norm(x, scale, eps, into)
+}
+
+/// [`rms_norm`] of tensor operations.
+fn composed_rms_norm(x: Tensor<3>, scale: &Tensor<1>, eps: f64, into: FloatDType) -> Tensor<3> {
     let ([b, n, d], [width]) = (x.dims(), scale.dims());
     let x = x.cast(FloatDType::F32).reshape([b, n * d / width, width]);
     let squares = x.clone() * x.clone();
@@ -122,6 +127,11 @@ pub fn gelu_tanh(x: Tensor<3>) -> Tensor<3> {
     if kernels::serve(&x) {
         return kernels::gelu_tanh(x);
     }
+    composed_gelu(x)
+}
+
+/// [`gelu_tanh`] of tensor operations.
+fn composed_gelu(x: Tensor<3>) -> Tensor<3> {
     const LINEAR: f64 = 1.595_769_121_605_731; // 2·√(2/π)
     let twice_u = (x.clone() * x.clone()).mul_scalar(LINEAR * 0.044715).add_scalar(LINEAR) * x.clone();
     x * sigmoid(twice_u)
@@ -137,6 +147,11 @@ pub fn rotate(x: Tensor<3>, rotary: &[Tensor<4>; 2]) -> Tensor<3> {
     if kernels::serve(&x) {
         return kernels::rope(x, rotary);
     }
+    composed_rotate(x, rotary)
+}
+
+/// [`rotate`] of tensor operations.
+fn composed_rotate(x: Tensor<3>, rotary: &[Tensor<4>; 2]) -> Tensor<3> {
     let [b, n, d] = x.dims();
     let [_, _, _, pairs] = rotary[0].dims();
     let x = x.reshape([b, n, d / (2 * pairs), pairs, 2]);
@@ -218,13 +233,45 @@ pub fn add_gated(x: Tensor<3>, y: Tensor<3>, gate: Option<Tensor<1>>) -> Tensor<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
+    use crate::tensors::host;
+    use burn::tensor::{Device, Distribution};
+
+    /// On the CPU the kernels answer; GPU back ends take these where they have none of their own.
+    #[test]
+    fn composed_of_tensor_operations_they_say_what_the_kernels_say() {
+        let device = Device::flex();
+        let draw = |shape: [usize; 3]| Tensor::<3>::random(shape, Distribution::Normal(0.0, 2.0), &device);
+        let (heads, pairs) = (3, 5);
+        let x = draw([2, 7, heads * 2 * pairs]);
+        let scale: Tensor<1> = draw([1, 1, 2 * pairs]).reshape([2 * pairs]);
+        let angles: Tensor<4> = draw([1, 7, pairs]).unsqueeze_dim(2);
+        let rotary = [angles.clone().cos(), angles.sin()];
+        let f32 = FloatDType::F32;
+        for (what, composed, kernel) in [
+            ("gelu", composed_gelu(x.clone()), gelu_tanh(x.clone())),
+            (
+                "rotation",
+                composed_rotate(x.clone(), &rotary),
+                rotate(x.clone(), &rotary),
+            ),
+            (
+                "norm",
+                composed_rms_norm(x.clone(), &scale, 1e-6, f32),
+                rms_norm(x.clone(), &scale, 1e-6, f32),
+            ),
+        ] {
+            for (ours, expected) in host(composed).into_iter().zip(host(kernel)) {
+                // Some roundings of numbers up to 10.
+                assert!((ours - expected).abs() < 4e-6, "{what}: {ours} for {expected}");
+            }
+        }
+    }
 
     #[test]
     fn gelu_follows_its_definition() {
         let xs: Vec<f32> = (-40..=40).map(|i| i as f32 * 0.2).collect();
         let x = Tensor::<1>::from_floats(xs.as_slice(), &Device::flex()).reshape([1, 1, 81]);
-        let ours = crate::tensors::host(gelu_tanh(x));
+        let ours = host(gelu_tanh(x));
         for (x, ours) in xs.iter().zip(ours) {
             let x = *x as f64;
             let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
@@ -242,7 +289,7 @@ mod tests {
         let device = Device::flex();
         let x = Tensor::<1>::from_floats([3.0, 4.0, 1.0, 0.0], &device).reshape([1, 1, 4]);
         let angles = Tensor::<1>::from_floats([0.5, std::f32::consts::FRAC_PI_2], &device).reshape([1, 1, 1, 2]);
-        let turned = crate::tensors::host(rotate(x, &[angles.clone().cos(), angles.sin()]));
+        let turned = host(rotate(x, &[angles.clone().cos(), angles.sin()]));
         assert!((turned[0].hypot(turned[1]) - 5.0).abs() < 1e-6); // rounding
         assert!(
             turned[2].abs() < 1e-6 && (turned[3] - 1.0).abs() < 1e-6,

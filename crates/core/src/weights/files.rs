@@ -51,6 +51,16 @@ pub(super) fn checkpoint_files(folder: &Path) -> Result<Vec<PathBuf>, WeightsErr
         let text = fs::read_to_string(index).map_err(io(index))?;
         let parsed: Index = serde_json::from_str(&text).map_err(|e| format(e.to_string()))?;
         let shards: BTreeSet<String> = parsed.weight_map.into_values().collect();
+        if let Some(strange) = shards.iter().find(|name| Path::new(name).components().count() != 1) {
+            return Err(format(format!(
+                "it names the shard `{strange}`: expected a file beside it"
+            )));
+        }
+        if shards.is_empty() {
+            return Err(format(
+                "its `weight_map` is empty: expected the file of every tensor".into(),
+            ));
+        }
         let missing: Vec<&String> = shards.iter().filter(|name| !folder.join(name).is_file()).collect();
         if let Some(first) = missing.first() {
             return Err(WeightsError::Partial {

@@ -165,7 +165,11 @@ impl Frames {
         Ok(frames)
     }
 
-    fn ensure_finite(&self) -> Result<()> {
+    /// Refuses frames of a run that has diverged, which a picture might not show.
+    ///
+    /// # Errors
+    /// Naming the first frame with a value that is not finite.
+    pub fn ensure_finite(&self) -> Result<()> {
         match self.data.iter().position(|x| !x.is_finite()) {
             Some(at) => bail!("frame {} holds {}", at / self.frame_len(), self.data[at]),
             None => Ok(()),

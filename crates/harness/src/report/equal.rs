@@ -40,6 +40,10 @@ const SCALES: [Scale; 2] = [
     },
 ];
 
+/// Of a sweep that ends above a quality.
+const BOUND: &str = "At most (≤): every setting that was run is better, so the policy needs no more than its cheapest; nothing is said \
+                     of what is saved beside such a bound.";
+
 /// All policies of a group at equal quality.
 pub struct Equal {
     /// Name of its file.
@@ -60,7 +64,8 @@ struct Policy {
 struct Need {
     compute: f64,
     speedup: f64,
-    best: String, // of one granularity
+    is_bound: bool, // all of its settings are better: it needs this at most
+    best: String,   // of one granularity
     is_best: bool,
     less_compute: Option<Estimate>, // than the best
     faster: Option<Estimate>,
@@ -95,13 +100,18 @@ impl Equal {
                 (summary, Priced { trials, scale })
             })
             .collect();
-        let compute = |i: usize, target: f64| series[i].1.cost(Cost::Compute, target, clips);
+        let exact = |i: usize, target: f64| series[i].1.cost(Cost::Compute, target, clips);
+        let price = |i: usize, cost: Cost, target: f64| {
+            let priced: &Priced = &series[i].1;
+            let read = priced.cost(cost, target, clips);
+            read.or_else(|| priced.cost_at_most(cost, target, clips))
+        };
         let best = |target: f64| -> Option<usize> {
             let candidates = (0..series.len()).filter(|&i| role(series[i].0) == "one");
-            let reaching = candidates.filter_map(|i| Some((i, compute(i, target)?)));
+            let reaching = candidates.filter_map(|i| Some((i, price(i, Cost::Compute, target)?)));
             reaching.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(i, _)| i)
         };
-        let is_shared = |target: f64| (0..series.len()).filter(|&i| compute(i, target).is_some()).count() > 1;
+        let is_shared = |target: f64| (0..series.len()).filter(|&i| exact(i, target).is_some()).count() > 1;
         let targets = (scale.targets)().into_iter().filter(|&target| is_shared(target));
         let (targets, bests): (Vec<f64>, Vec<usize>) =
             targets.filter_map(|target| Some((target, best(target)?))).unzip();
@@ -111,8 +121,9 @@ impl Equal {
                 false => series[i].1.saving(&series[best].1, cost, target, clips),
             };
             Some(Need {
-                compute: compute(i, target)?,
-                speedup: series[i].1.cost(Cost::Speedup, target, clips)?,
+                compute: price(i, Cost::Compute, target)?,
+                speedup: price(i, Cost::Speedup, target)?,
+                is_bound: exact(i, target).is_none(),
                 best: series[best].0.series.clone(),
                 is_best: i == best,
                 less_compute: saving(Cost::Compute),
@@ -150,7 +161,7 @@ impl Equal {
         format!(
             "What each policy needs for this {}, read straight between its settings; those that do not reach it are left out. Less \
              compute, faster: how many times less work or time than the best policy of one granularity that reaches it, with the \
-             95 % interval over {} clips; bold where it leaves out 1 and there are {CLIPS_LEAST} clips or more.",
+             95 % interval over {} clips; bold where it leaves out 1 and there are {CLIPS_LEAST} clips or more. {BOUND}",
             self.scale.quality.name, self.clips
         )
     }
@@ -178,6 +189,7 @@ impl Equal {
             number(self.scale.column, self.scale.quality.name, 1, self.scale.unit),
             Column::text("series", "policy"),
             Column::text("granularities", "granularities"),
+            Column::text("bound", "bound"),
             Column::share("compute_fraction", "compute"),
             number("speedup", "speed-up", 2, "×"),
             Column::text("best_of_one_granularity", "best of one granularity"),
@@ -195,6 +207,7 @@ impl Equal {
                     target.into(),
                     policy.name.as_str().into(),
                     policy.role.into(),
+                    if need.is_bound { "at most" } else { "" }.into(),
                     Cell::from(need.compute).bold(need.is_best),
                     need.speedup.into(),
                     need.best.as_str().into(),
@@ -210,18 +223,20 @@ impl Equal {
     /// What each needs, and how much less than the best of one granularity, to read: a column a value.
     pub fn markdown(&self) -> String {
         let needs = |need: &Need| {
-            let text = format!("{:.0} %, {:.2}×", 100.0 * need.compute, need.speedup);
+            let [at_most, at_least] = if need.is_bound { ["≤ ", "≥ "] } else { [""; 2] };
+            let text = format!("{at_most}{:.0} %, {at_least}{:.2}×", 100.0 * need.compute, need.speedup);
             Cell::from(text).bold(need.is_best)
         };
         let saving = |of: fn(&Need) -> Option<Estimate>| {
             move |need: &Need| match of(need) {
                 Some(saving) => Cell::from(saving).bold(self.is_sure(saving)),
-                None => "best".into(),
+                None if need.is_best => "best".into(),
+                None => Cell::default(),
             }
         };
         format!(
             "\n### {}\n\nCompute that each policy needs, and its speed-up, read straight between its settings{}; – where \
-             they do not reach. Bold: least compute of the policies of one granularity that reach it, which reuse steps, branches or parts of \
+             they do not reach. {BOUND} Bold: least compute of the policies of one granularity that reach it, which reuse steps, branches or parts of \
              blocks alone, by what their kind may do; controls, what is amended and what is told the clip are no candidates.\n\n{}\n\
              How many times less each computes than that best, with the 95 % interval over {} clips: bold where it leaves out 1 \
              and there are {CLIPS_LEAST} clips or more. The best is chosen on the same clips, which favours it.\n\n{}\n\
@@ -262,12 +277,14 @@ impl Equal {
 }
 
 impl Policy {
-    /// Mean logarithm of how many times less it computes than the best, over the values it reaches.
+    /// Mean logarithm of how many times less it computes than the best, over the values where that is known.
     fn advantage(&self) -> f64 {
         let reached = self.needs.iter().flatten();
-        let logarithms: Vec<f64> = reached
-            .map(|need| need.less_compute.map_or(0.0, |less| less.value.ln()))
-            .collect();
-        logarithms.iter().sum::<f64>() / logarithms.len() as f64
+        let logarithm = |need: &Need| match need.is_best {
+            true => Some(0.0),
+            false => need.less_compute.map(|less| less.value.ln()),
+        };
+        let logarithms: Vec<f64> = reached.filter_map(logarithm).collect();
+        logarithms.iter().sum::<f64>() / logarithms.len().max(1) as f64
     }
 }

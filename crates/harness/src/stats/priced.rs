@@ -40,6 +40,19 @@ impl Priced {
         within(&line, (self.scale)(target)).then(|| at(&line, (self.scale)(target)))
     }
 
+    /// What the policy pays at most for a mean quality of `target` where every one of its settings is better: the price of
+    /// the cheapest. None where one is not.
+    pub fn cost_at_most(&self, cost: Cost, target: f64, clips: usize) -> Option<f64> {
+        let line = self.by_quality(cost, &all(clips));
+        let prices = line.iter().map(|point| point.1);
+        let is_better =
+            !line.is_empty() && (self.scale)(target) < extent(&line).0 && !within(&line, (self.scale)(target));
+        is_better.then(|| match cost {
+            Cost::Compute => prices.fold(f64::INFINITY, f64::min),
+            Cost::Speedup => prices.fold(f64::NEG_INFINITY, f64::max),
+        })
+    }
+
     /// Compute of `other` / own compute, or own speed-up / that of `other`, both at a mean quality of `target`: above 1
     /// where this policy needs less. Both are resampled together; a resample that falls short of the target counts as its
     /// nearest setting.

@@ -153,6 +153,20 @@ fn the_cost_of_a_quality_is_read_between_settings_and_never_beyond() {
 }
 
 #[test]
+fn a_policy_whose_every_setting_is_better_needs_no_more_than_its_cheapest() {
+    let policy = priced(0.0);
+    let cheapest = policy.cost(Cost::Compute, 40.0, 2);
+    assert_eq!(policy.cost_at_most(Cost::Compute, 30.0, 2), cheapest);
+    assert_eq!(
+        policy.cost_at_most(Cost::Speedup, 30.0, 2),
+        policy.cost(Cost::Speedup, 40.0, 2)
+    );
+    for reached_or_not in [40.0, 50.0, 60.0, 61.0] {
+        assert_eq!(policy.cost_at_most(Cost::Compute, reached_or_not, 2), None);
+    }
+}
+
+#[test]
 fn what_is_saved_at_equal_quality_is_paired_by_clip() {
     let (policy, other) = (priced(0.0), priced(-4.0));
     let saving = policy.saving(&other, Cost::Compute, 50.0, 2).unwrap();

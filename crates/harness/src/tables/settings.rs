@@ -9,18 +9,32 @@ use crate::sheet::{Cell, Column, Sheet};
 /// Our rows are taken where their speed-up is nearest to the published one, but no further off than this factor.
 const SPEEDUP_NEAR: f64 = 1.25;
 
-/// One table a setting.
+const STAND_IN: &str =
+    "Not this model: its PSNR, SSIM and LPIPS are of another order than those above and do not compare with them.";
+
+/// One table a setting, and one of what small models show in its place: in one table with published rows theirs would be
+/// read as rivals.
 pub fn page(quoted: &Quoted, recordings: &[Recording]) -> Page {
-    let table = |setting: &Setting| {
-        let mut rows: Vec<Vec<Cell>> = setting.row.iter().map(published).collect();
-        rows.extend(measured(setting, recordings));
-        Table {
-            stem: format!("main-{}", setting.stem),
-            title: setting.name.clone(),
-            words: String::new(),
+    let tables = |setting: &Setting| {
+        let ours = measured(setting, recordings);
+        let (stand_ins, itself): (Vec<Ours>, Vec<Ours>) =
+            ours.into_iter().partition(|ours| is_stand_in(setting, ours.group));
+        let rows = |ours: &[Ours]| ours.iter().map(|ours| cells(setting, ours)).collect::<Vec<_>>();
+        let mut published: Vec<Vec<Cell>> = setting.row.iter().map(published).collect();
+        published.extend(rows(&itself));
+        let table = |stem: &str, title: String, words: &str, rows| Table {
+            stem: format!("{stem}-{}", setting.stem),
+            title,
+            words: words.into(),
             sheet: sheet(rows),
             picture: None,
-        }
+        };
+        let main = table("main", setting.name.clone(), "", published);
+        let in_its_place = (!stand_ins.is_empty()).then(|| {
+            let title = format!("{}: small models in its place", setting.name);
+            table("stand-in", title, STAND_IN, rows(&stand_ins))
+        });
+        std::iter::once(main).chain(in_its_place)
     };
     Page {
         stem: "main",
@@ -34,7 +48,7 @@ pub fn page(quoted: &Quoted, recordings: &[Recording]) -> Page {
              factor of {SPEEDUP_NEAR}; ± is half the 95 % interval, and every number leads to its recording.",
             quoted.analysis
         ),
-        tables: quoted.setting.iter().map(table).collect(),
+        tables: quoted.setting.iter().flat_map(tables).collect(),
     }
 }
 
@@ -77,7 +91,7 @@ struct Ours<'a> {
     speedup: f64,
 }
 
-fn measured(setting: &Setting, recordings: &[Recording]) -> Vec<Vec<Cell>> {
+fn measured<'a>(setting: &Setting, recordings: &'a [Recording]) -> Vec<Ours<'a>> {
     let Some(wanted) = setting.speedup else {
         return Vec::new();
     };
@@ -131,7 +145,12 @@ fn measured(setting: &Setting, recordings: &[Recording]) -> Vec<Vec<Cell>> {
             ours.summary.label.clone(),
         )
     });
-    chosen.iter().map(|ours| cells(setting, ours)).collect()
+    chosen
+}
+
+/// Whether a group ran another model in the place of the setting's.
+fn is_stand_in(setting: &Setting, group: &Group) -> bool {
+    !group.common.substituted.is_empty() || !setting.models.contains(&group.common.model)
 }
 
 /// Whether a group ran the setting's model at its size, or a stand-in.
@@ -144,8 +163,7 @@ fn is_of(setting: &Setting, group: &Group) -> bool {
 
 fn cells(setting: &Setting, ours: &Ours) -> Vec<Cell> {
     let common = &ours.group.common;
-    let is_stand_in = !common.substituted.is_empty() || !setting.models.contains(&common.model);
-    let stand_in = is_stand_in.then(|| format!("stand-in: {}", common.model));
+    let stand_in = is_stand_in(setting, ours.group).then(|| format!("stand-in: {}", common.model));
     let through = (!common.through.is_empty()).then(|| format!("through {}", common.through));
     let remarks: Vec<String> = stand_in.into_iter().chain(through).collect();
     let label = match remarks.as_slice() {

@@ -118,6 +118,10 @@ fn published_rows_keep_their_digits_and_ours_say_what_they_are_and_where_they_co
         .lines()
         .filter(|line| line.contains("measured (stand-in: small) |"))
         .collect();
+    // They stand in a table of their own.
+    let apart = main.find("small models in its place").unwrap();
+    assert!(main.find("measured (stand-in: small) |").unwrap() > apart, "{main}");
+    assert!(main.find("| second-hand | somebody else |").unwrap() < apart, "{main}");
     // One row a policy, at the speed nearest to 2×; of the newest recording: 60 − 19 + 3 + 2.5 dB.
     assert_eq!(ours.len(), 2, "{main}");
     assert!(

@@ -120,13 +120,18 @@ fn prompts(args: &Args, experiment: Option<&Experiment>) -> Result<Vec<String>> 
         "nothing to encode: name an experiment, or give --prompt or --prompts"
     );
     all.push(String::new());
+    Ok(once(all))
+}
+
+/// Every prompt once, in the order in which they come.
+pub(super) fn once(all: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut prompts: Vec<String> = vec![];
     for prompt in all {
         if !prompts.contains(&prompt) {
             prompts.push(prompt);
         }
     }
-    Ok(prompts)
+    prompts
 }
 
 fn lines(path: &Path) -> Result<Vec<String>> {

@@ -9,6 +9,7 @@ use crate::video;
 use anyhow::{Context, Result, ensure};
 use mixcache_core::denoise::Outcome;
 use std::path::PathBuf;
+use tempfile::NamedTempFile;
 
 /// Make a video of a prompt, as an experiment would: its model, size, sampler and one of its policies.
 #[derive(clap::Args, Debug)]
@@ -64,16 +65,15 @@ pub fn run(mut args: Args) -> Result<()> {
         ),
     };
     let experiment = named(&args)?;
-    let encoded = encode(&mut args, &experiment)?;
-    let made = make(&args, experiment);
-    if let Some(file) = encoded {
-        let _ = std::fs::remove_file(file); // it only served this clip
-    }
-    let (subject, outcome, full) = made?;
-    let frames = subject
-        .decoded(outcome.latent.to_host())
-        .frames
-        .expect("checked before");
+    // What does not fit is said before a text encoder runs for minutes.
+    Subject::hollow(&settled(&args, experiment.clone())?)?;
+    let _states = encode(&mut args, &experiment)?; // a file for as long as this clip takes
+    let experiment = settled(&args, experiment)?;
+    announce(&experiment);
+    let (subject, outcome, full) = make(&args, &experiment)?;
+    let frames = subject.decoded(outcome.latent.to_host()).frames;
+    let frames = frames.expect("checked before");
+    frames.ensure_finite().context("the run has diverged")?;
     write(&args.output, &frames, subject.fps)?;
     let [count, height, width] = frames.size();
     println!(
@@ -86,7 +86,7 @@ pub fn run(mut args: Args) -> Result<()> {
 }
 
 /// The text states of the prompt in a file of its own, where the checkpoint can make them and none were given.
-fn encode(args: &mut Args, experiment: &Experiment) -> Result<Option<PathBuf>> {
+fn encode(args: &mut Args, experiment: &Experiment) -> Result<Option<NamedTempFile>> {
     let has_encoder = |path: &&PathBuf| Checkpoint::find(path).text.is_some();
     let means = &mut args.means;
     let Some(weights) = means
@@ -97,12 +97,17 @@ fn encode(args: &mut Args, experiment: &Experiment) -> Result<Option<PathBuf>> {
     else {
         return Ok(None);
     };
-    let file = args.output.with_extension("text-states.safetensors");
-    let negative_prompt = experiment.runs.negative_prompt.clone();
-    let mut prompts = vec![args.prompt.clone(), negative_prompt, String::new()];
-    prompts.dedup();
-    embed::write(&experiment.model.name, weights, &prompts, "cpu", "f32", &file)?;
-    means.embeddings = Some(file.clone());
+    let file = tempfile::Builder::new().suffix(".safetensors").tempfile()?;
+    let prompts = [&args.prompt, &experiment.runs.negative_prompt, ""].map(str::to_string);
+    embed::write(
+        &experiment.model.name,
+        weights,
+        &embed::once(prompts),
+        "cpu",
+        "f32",
+        file.path(),
+    )?;
+    means.embeddings = Some(file.path().to_path_buf());
     Ok(Some(file))
 }
 
@@ -116,10 +121,9 @@ fn named(args: &Args) -> Result<Experiment> {
     Experiment::read(&path)
 }
 
-/// The latent, and the operations of an uncached run.
-fn make(args: &Args, experiment: Experiment) -> Result<(Subject, Outcome, f64)> {
+/// The experiment with all options applied, of its policies the one that was named, and the prompt alone.
+fn settled(args: &Args, experiment: Experiment) -> Result<Experiment> {
     let mut experiment = args.means.settle(experiment)?;
-    announce(&experiment);
     let video = &mut experiment.video;
     [video.width, video.height] = args.size.unwrap_or([video.width, video.height]);
     video.frames = args.frames.unwrap_or(video.frames);
@@ -143,21 +147,27 @@ fn make(args: &Args, experiment: Experiment) -> Result<(Subject, Outcome, f64)> 
             )
         })?
         .clone();
-    experiment.policies = vec![variant.clone()];
+    experiment.policies = vec![variant];
     experiment.runs.prompts = vec![args.prompt.clone()];
-    let subject = Subject::load(&experiment)?;
+    Ok(experiment)
+}
+
+/// The latent, and the operations of an uncached run.
+fn make(args: &Args, experiment: &Experiment) -> Result<(Subject, Outcome, f64)> {
+    let variant = &experiment.policies[0];
+    let subject = Subject::load(experiment)?;
     ensure!(
         subject.makes_frames(),
         "the checkpoint has no autoencoder to decode with: see what was substituted, above"
     );
-    let runner = Runner::new(&experiment, &subject);
+    let runner = Runner::new(experiment, &subject);
     runner.check()?;
     let mut policy = variant.spec.policy();
     let planned = experiment.sampler.steps;
     let steps = policy.steps(planned);
     ensure!(steps > 0, "{}: no steps", variant.label);
-    let outcome = runner.denoise(&variant, &mut *policy, &args.prompt, args.seed, steps)?;
-    let full = runner.run(&variant, &args.prompt, planned)?.0.total_flops();
+    let outcome = runner.denoise(variant, &mut *policy, &args.prompt, args.seed, steps)?;
+    let full = runner.run(variant, &args.prompt, planned)?.0.total_flops();
     drop(runner);
     Ok((subject, outcome, full))
 }

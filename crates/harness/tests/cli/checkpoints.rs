@@ -164,6 +164,11 @@ fn checkpoints_as_their_authors_publish_them_go_from_a_prompt_to_an_mp4() {
         });
         assert_eq!(&clips[0][4..8], b"ftyp", "{model}");
         assert!(clips[0] == clips[1], "{model}: another clip than that of safetensors");
+        // From within the checkpoint the other parts are found beside the transformer as well.
+        let prompt = ["--prompt", "a cat walks on the grass", "-o", "inside.mp4"];
+        let inside = ["generate", "../tiny.toml", "--weights", "transformer"];
+        succeeds(&path("hub"), &[&inside[..], &prompt].concat());
+        assert!(fs::read(path("hub/inside.mp4")).unwrap() == clips[1], "{model}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! MixCache (arXiv 2508.12691): at each cached step choose the granularity — the whole step, the
 //! unconditional branch, or a range of blocks — whose penalty P = D·I is least.
 //!
-//! The paper publishes the rule, not its constants, and no code. What follows it, what is known from
+//! We go by the abstract and by what others report of the paper: no code and no constants were found. What is the paper's, what is known from
 //! secondary sources, and what is our own design is marked **P**, **S**, **O**:
 //! - **P** three granularities; context-aware triggering; adaptive hybrid decision.
 //! - **S** `P = D·I`, the smallest wins; a factor 5 against choosing the same one twice in a row; an
