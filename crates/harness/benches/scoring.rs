@@ -1,5 +1,5 @@
 //! What stands beside the runs of a sweep: every metric of a clip against its reference, and the clip as a file. Nine
-//! frames of 832 × 480, so that metrics of neighbouring frames and the encoder have some; times are per frame.
+//! frames of 832 × 480: what compares neighbouring frames, and the encoder, need more than one. Throughput is in frames.
 
 use burn::tensor::Device;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

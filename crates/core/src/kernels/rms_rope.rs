@@ -33,13 +33,9 @@ pub struct Rotary<'a> {
 /// # Panics
 /// When rows are not whole, or tables do not cover tokens and heads.
 pub fn rms_rope(isa: Isa, x: &mut [f32], scale: &[f32], rotary: Option<Rotary>, eps: f32) {
-    let d = scale.len();
-    assert!(d > 0 && x.len().is_multiple_of(d), "rows of {d} channels");
-    rotary.inspect(|rotary| rotary.check(x.len(), d));
-    let rows = (CHUNK / d).max(1);
-    x.par_chunks_mut(rows * d)
-        .enumerate()
-        .for_each(|(i, x)| chunk(isa, x, i * rows, scale, rotary, eps));
+    by_rows(x, scale.len(), rotary, |first, x| {
+        chunk(isa, x, first, scale, rotary, eps)
+    });
 }
 
 /// The rotation alone, of rows of `d` channels.
@@ -47,12 +43,17 @@ pub fn rms_rope(isa: Isa, x: &mut [f32], scale: &[f32], rotary: Option<Rotary>, 
 /// # Panics
 /// When rows are not whole, or tables do not cover tokens and heads.
 pub fn rope(isa: Isa, x: &mut [f32], d: usize, rotary: Rotary) {
+    by_rows(x, d, Some(rotary), |first, x| turned_chunk(isa, x, first, d, rotary));
+}
+
+/// Shares out the rows of `d` channels: `each` is given the number of its first row, and some rows.
+fn by_rows(x: &mut [f32], d: usize, rotary: Option<Rotary>, each: impl Fn(usize, &mut [f32]) + Sync) {
     assert!(d > 0 && x.len().is_multiple_of(d), "rows of {d} channels");
-    rotary.check(x.len(), d);
+    rotary.inspect(|rotary| rotary.check(x.len(), d));
     let rows = (CHUNK / d).max(1);
     x.par_chunks_mut(rows * d)
         .enumerate()
-        .for_each(|(i, x)| turned_chunk(isa, x, i * rows, d, rotary));
+        .for_each(|(i, x)| each(i * rows, x));
 }
 
 impl Rotary<'_> {

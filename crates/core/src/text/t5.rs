@@ -1,9 +1,8 @@
 //! The encoders of T5 (v1.1, arXiv 2002.05202) and UMT5 (arXiv 2304.09151): of UMT5-XXL Wan takes its text states.
 //!
 //! Blocks of self-attention and a gated feed-forward, each behind an RMS norm. Positions enter as a bias on the
-//! scores, from a table of each block's own, in T5 of the first block's; queries are not scaled; linear layers have
-//! no bias. Prompts run one by
-//! one without padding: masked tokens would change nothing.
+//! scores: UMT5 has a table of them in each block, T5 one in the first block, which all share. Queries are not scaled; linear
+//! layers have no bias. Prompts run one by one, as long as the caller makes them: masked tokens would change nothing.
 //!
 //! It runs once a prompt, so it computes in f32 and holds one block at a time.
 
