@@ -60,7 +60,7 @@ CASES = {
     "block-l-bf16": (wan.run, "block", "bf16", WAN_L, L, 1),
     "mini-bf16": (wan.run, "pass", "bf16", WAN_MINI, (8, 16, 16), 10),
 }
-if hub.is_installed():
+if hub.IS_INSTALLED:
     HUNYUAN, COGVIDEOX = hub.hunyuan(1, 2, 6, 128, 1024), hub.cogvideox(3, 12, 1024, L)
     CASES |= {
         "hunyuan": (hub.run_hunyuan, "pass", "f32", HUNYUAN, L, 2),

@@ -5,16 +5,14 @@ import torch
 try:
     from diffusers import CogVideoXTransformer3DModel, HunyuanVideoTransformer3DModel
     from diffusers.models.embeddings import get_3d_rotary_pos_embed
+
+    IS_INSTALLED = True
 except ImportError:
-    get_3d_rotary_pos_embed = None
+    IS_INSTALLED = False
 
 # Tokens of a prompt, all of them words: what mixcache takes where a `config.json` of diffusers does not say it.
 HUNYUAN_TEXT_LEN, COGVIDEOX_TEXT_LEN = 256, 226
 TIMESTEP = torch.tensor([500.0])
-
-
-def is_installed():
-    return get_3d_rotary_pos_embed is not None
 
 
 def hunyuan(double, single, heads, head_dim, text_dim):

@@ -59,16 +59,11 @@ fn by_rows(x: &mut [f32], d: usize, rotary: Option<Rotary>, each: impl Fn(usize,
 impl Rotary<'_> {
     /// Panics unless the tables cover so many numbers in rows of `d` channels.
     fn check(&self, numbers: usize, d: usize) {
-        let &Rotary {
-            cos,
-            sin,
-            head_dim,
-            rows,
-        } = self;
+        let (angles, head_dim) = (self.cos.len(), self.head_dim);
         let whole = head_dim > 0 && head_dim.is_multiple_of(2) && d.is_multiple_of(head_dim);
-        assert!(whole && !cos.is_empty() && cos.len() == sin.len() && cos.len().is_multiple_of(head_dim / 2));
+        assert!(whole && angles > 0 && angles == self.sin.len() && angles.is_multiple_of(head_dim / 2));
         assert!(
-            (numbers / d).is_multiple_of(rows * cos.len() * 2 / head_dim),
+            (numbers / d).is_multiple_of(self.rows * angles * 2 / head_dim),
             "tables for another number of tokens"
         );
     }

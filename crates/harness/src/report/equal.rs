@@ -41,8 +41,8 @@ const SCALES: [Scale; 2] = [
 ];
 
 /// Of a sweep that ends above a quality.
-const BOUND: &str = "At most (≤): every setting that was run is better, so the policy needs no more than its cheapest; nothing is said \
-                     of what is saved beside such a bound.";
+const BOUND: &str = "At most (≤): every setting that was run is better, so the policy needs no more than its cheapest, and may \
+                     need less than the best that is named; nothing is said of what is saved beside such a bound.";
 
 /// All policies of a group at equal quality.
 pub struct Equal {

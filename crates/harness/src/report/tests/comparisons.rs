@@ -88,6 +88,36 @@ fn policies_are_priced_at_equal_quality_beside_the_best_of_one_granularity() {
     assert!(tea["less_compute"].is_empty(), "the best is not compared with itself");
 }
 
+/// A sweep that ends above the quality asked for has not failed to reach it: left out, `tea` would leave the place of the
+/// best to a policy that needs more.
+#[test]
+fn a_policy_whose_every_setting_is_better_is_the_best_at_its_cheapest() {
+    let (mut runs, events) = sweep();
+    for run in runs.iter_mut().filter(|run| run.policy == "tea") {
+        run.psnr_db = run.psnr_db.map(|db| db + 40.0);
+    }
+    let cheapest = runs
+        .iter()
+        .filter(|run| run.policy == "tea")
+        .map(|run| run.compute_fraction);
+    let cheapest = cheapest.flatten().fold(f64::INFINITY, f64::min);
+    let (_root, directory) = recorded(&runs, &events);
+    let page = fs::read_to_string(write(&directory).unwrap().page).unwrap();
+    let rows = csv_rows(&directory, "equal-psnr.csv");
+    let at_30 = |series: &str| {
+        let found = rows
+            .iter()
+            .find(|row| row["psnr_db"] == "30" && row["series"] == series);
+        found.unwrap_or_else(|| panic!("no row of {series}"))
+    };
+    let (mix, tea) = (at_30("mix penalty=last"), at_30("tea coefficients=wan-1.3b"));
+    assert_eq!((tea["bound"].as_str(), mix["bound"].as_str()), ("at most", ""));
+    assert!((tea["compute_fraction"].parse::<f64>().unwrap() - cheapest).abs() < 1e-12); // a mean of equal numbers
+    assert_eq!(mix["best_of_one_granularity"], "tea coefficients=wan-1.3b");
+    assert!(mix["less_compute"].is_empty(), "how much less is not known: {mix:?}");
+    assert!(page.contains(&format!("**≤ {:.0} %, ≥ ", 100.0 * cheapest)), "{page}");
+}
+
 /// Marked runs are those of `tea`, 5 dB better: they would win everywhere.
 #[test]
 fn the_upper_line_is_drawn_and_measured_against_but_no_candidate() {
